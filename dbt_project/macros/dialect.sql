@@ -1,0 +1,66 @@
+{#- Every difference between DuckDB and BigQuery that the models meet, one dispatched macro each. -#}
+
+{#- `value` as DECIMAL(18, scale), null if it does not fit or is not a number. -#}
+{% macro decimal(value, scale=2) %}{{ return(adapter.dispatch('decimal')(value, scale)) }}{% endmacro %}
+{% macro default__decimal(value, scale) %}try_cast({{ value }} as decimal(18, {{ scale }})){% endmacro %}
+{% macro bigquery__decimal(value, scale) %}round(safe_cast({{ value }} as numeric), {{ scale }}){% endmacro %}
+
+{#- `value` as DOUBLE. -#}
+{% macro double(value) %}{{ return(adapter.dispatch('double')(value)) }}{% endmacro %}
+{% macro default__double(value) %}cast({{ value }} as double){% endmacro %}
+{% macro bigquery__double(value) %}cast({{ value }} as float64){% endmacro %}
+
+{#- MD5 of a text, 32 hex digits. -#}
+{% macro md5_hex(text) %}{{ return(adapter.dispatch('md5_hex')(text)) }}{% endmacro %}
+{% macro default__md5_hex(text) %}md5({{ text }}){% endmacro %}
+{% macro bigquery__md5_hex(text) %}to_hex(md5({{ text }})){% endmacro %}
+
+{#- The texts one after another; a null adds nothing. -#}
+{% macro concat_non_null(texts) %}{{ return(adapter.dispatch('concat_non_null')(texts)) }}{% endmacro %}
+{% macro default__concat_non_null(texts) %}concat({{ texts | join(', ') }}){% endmacro %}
+{% macro bigquery__concat_non_null(texts) -%}
+    concat({% for text in texts %}coalesce({{ text }}, ''){{ ', ' if not loop.last }}{% endfor %})
+{%- endmacro %}
+
+{#- A 63-bit hash of some columns, never null; fast, and not the same on every engine or release: join by it within one run. -#}
+{% macro quick_hash(columns) %}{{ return(adapter.dispatch('quick_hash')(columns)) }}{% endmacro %}
+{% macro default__quick_hash(columns) %}cast(hash({{ columns | join(', ') }}) >> 1 as bigint){% endmacro %}
+{% macro bigquery__quick_hash(columns) %}farm_fingerprint(to_json_string(struct({{ columns | join(', ') }}))){% endmacro %}
+
+{#- `tag`, the shortest text that reads back as the same DOUBLE (`3.0`, never `-0.0`), `|`; null for null.
+    DuckDB evaluates casts and text functions once for each dictionary entry, arithmetic and CASE once for each row. -#}
+{% macro tagged_double(tag, column) %}{{ return(adapter.dispatch('tagged_double')(tag, column)) }}{% endmacro %}
+{% macro default__tagged_double(tag, column) -%}
+    replace('{{ tag }}' || cast({{ column }} as varchar) || '|', '{{ tag }}-0.0|', '{{ tag }}0.0|')
+{%- endmacro %}
+{% macro bigquery__tagged_double(tag, column) -%}
+    '{{ tag }}' || case
+        when {{ column }} = trunc({{ column }}) and abs({{ column }}) < 1e15
+            then cast(cast({{ column }} as int64) as string) || '.0'
+        else lower(cast({{ column }} as string))
+    end || '|'
+{%- endmacro %}
+
+{#- Microseconds since 1970 of a timestamp without time zone. -#}
+{% macro epoch_micros(column) %}{{ return(adapter.dispatch('epoch_micros')(column)) }}{% endmacro %}
+{% macro default__epoch_micros(column) %}epoch_us({{ column }}){% endmacro %}
+{% macro bigquery__epoch_micros(column) %}unix_micros(timestamp({{ column }})){% endmacro %}
+
+{#- The text at `path` ($.a.b) of a JSON text. -#}
+{% macro json_text(column, path) %}{{ return(adapter.dispatch('json_text')(column, path)) }}{% endmacro %}
+{% macro default__json_text(column, path) %}json_extract_string({{ column }}, '{{ path }}'){% endmacro %}
+{% macro bigquery__json_text(column, path) %}json_value({{ column }}, '{{ path }}'){% endmacro %}
+
+{#- `text` as DOUBLE, null if it is none. -#}
+{% macro double_from_text(text) %}{{ return(adapter.dispatch('double_from_text')(text)) }}{% endmacro %}
+{% macro default__double_from_text(text) %}try_cast({{ text }} as double){% endmacro %}
+{% macro bigquery__double_from_text(text) %}safe_cast({{ text }} as float64){% endmacro %}
+
+{#- Aggregate: the smallest value whose rank is at least ceil(fraction * n); exact, nulls do not count. -#}
+{% macro percentile_disc(column, fraction) %}{{ return(adapter.dispatch('percentile_disc')(column, fraction)) }}{% endmacro %}
+{% macro default__percentile_disc(column, fraction) %}quantile_disc({{ column }}, {{ fraction }}){% endmacro %}
+{% macro bigquery__percentile_disc(column, fraction) -%}
+    array_agg({{ column }} ignore nulls order by {{ column }})[
+        safe_ordinal(cast(ceil(cast({{ fraction }} as numeric) * count({{ column }})) as int64))
+    ]
+{%- endmacro %}

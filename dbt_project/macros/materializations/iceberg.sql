@@ -1,0 +1,42 @@
+{#-
+  Materialization `iceberg`: the query's rows become Parquet files, one folder for each month; the plugin `iceberg` commits them
+  to the table in one snapshot that replaces the window, and points the view of the model's name at that snapshot.
+
+  The staging folder is this invocation's own; the plugin takes its files by link and may remove it.
+-#}
+{% materialization iceberg, adapter='duckdb' %}
+    {%- set target_relation = this.incorporate(type='view') -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set partition_by = config.get('partition_by', 'source_month') -%}
+    {%- set bounds = window_bounds() -%}
+    {%- set folder = env_var('LAKEGRAPH_STAGING', '../data/staging') ~ '/' ~ this.identifier ~ '-' ~ invocation_id -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {%- set columns = adapter.get_column_schema_from_query(compiled_code) -%}
+    {% call statement('main') -%}
+        copy (
+            {{ compiled_code }}
+        ) to '{{ adapter.escape_sql_string(folder) }}' (
+            format parquet, compression zstd, partition_by ({{ partition_by }}), write_partition_columns false, overwrite true
+        )
+    {%- endcall %}
+    {%- if existing is not none and not existing.is_view -%}
+        {% do adapter.drop_relation(existing) %}
+    {%- endif -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+
+    {%- set described = [] -%}
+    {%- for column in columns -%}{%- do described.append({'name': column.name, 'dtype': column.dtype}) -%}{%- endfor -%}
+    {%- do adapter.store_relation('iceberg', target_relation, columns, folder, 'parquet', {
+        'partition_by': partition_by,
+        'from_month': bounds['from'],
+        'to_month': bounds['to'],
+        'columns': described,
+    }) -%}
+
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}

@@ -1,0 +1,41 @@
+-- depends_on: {{ ref('mobility_yellow_trips__accounting') }}
+-- depends_on: {{ ref('mobility_green_trips__accounting') }}
+-- depends_on: {{ ref('mobility_fhv_trips__accounting') }}
+
+with
+
+trips as (
+
+    select
+        service,
+        pickup_hour,
+        total_amount
+    from {{ ref('mobility_yellow_trips') }}
+    union all
+    select
+        service,
+        pickup_hour,
+        total_amount
+    from {{ ref('mobility_green_trips') }}
+    union all
+    select
+        service,
+        pickup_hour,
+        total_amount
+    from {{ ref('mobility_fhv_trips') }}
+
+),
+
+final as (
+
+    select
+        service,
+        pickup_hour,
+        count(*) as trips,
+        cast(sum(total_amount) as decimal(18, 2)) as revenue
+    from trips
+    group by 1, 2
+
+)
+
+select * from final

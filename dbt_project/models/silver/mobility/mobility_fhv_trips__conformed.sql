@@ -1,0 +1,35 @@
+with
+
+trips as (
+
+    {{ distinct_rows(source('bronze', 'mobility_fhv_trips'), ref('mobility_fhv_trips__duplicates'), trip_keys('fhv')) }}
+
+),
+
+renamed as (
+
+    select
+        {{ row_id(source('bronze', 'mobility_fhv_trips')) }} as trip_id,
+        pickup_datetime as pickup_at,
+        dropOff_datetime as dropoff_at,
+        -- the service may leave the zone open; 264 is the TLC's "unknown"
+        coalesce(PUlocationID, 264) as pickup_zone_id,
+        DOlocationID as dropoff_zone_id,
+        cast(null as bigint) as passenger_count,
+        {{ double('null') }} as trip_distance_miles,
+        {{ double('null') }} as fare_amount,
+        {{ double('null') }} as tip_amount,
+        {{ double('null') }} as total_amount,
+        cast(null as bigint) as payment_type,
+        source_month
+    from trips
+
+),
+
+final as (
+
+    {{ conformed_trips('renamed', 'fhv') }}
+
+)
+
+select * from final

@@ -1,0 +1,197 @@
+"""Files at URLs: fetched whole, retried, digested, and refused with one clear sentence when they are not what they claim.
+
+What belongs here: folders, `file://`, `http(s)://`, `s3://`, `gs://`, and the checks of a file's outer form. What does not: what the
+columns mean.
+
+A file is always copied, never linked: a source file that somebody rewrites in place must not change a table that has loaded it.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from lake.errors import LakeError, TransientError
+from lake.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
+    import pyarrow.parquet as pq
+
+CHUNK = 1 << 20
+MAGIC = b"PAR1"
+SMALLEST_PARQUET = 12  # two magic words and the footer's length
+ABSENT = (403, 404, 410)  # object stores answer 403 for a missing object where listing is not allowed
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A fetched file: where it lies now, where it came from, its SHA-256 and its size in bytes."""
+
+    path: Path
+    url: str
+    digest: str
+    bytes: int
+
+
+def redact(url: str) -> str:
+    """`url` without user, password and query, for messages and metadata."""
+    parts = urlsplit(url)
+    if not parts.scheme or parts.scheme == "file":
+        return url
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def _local_path(url: str) -> Path | None:
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return Path(url).expanduser() if "://" not in url else None
+
+
+class _Missing(LakeError):
+    """The object does not exist; another candidate may."""
+
+
+def http_client(settings: Settings) -> "httpx.Client":
+    """A client with the settings' timeout that follows redirects."""
+    import httpx
+
+    return httpx.Client(timeout=settings.http_timeout_seconds, follow_redirects=True)
+
+
+def _http(settings: Settings, method: str, url: str, target: Path | None) -> "httpx.Headers":
+    """One HTTP request, tried again on transport errors, 429 and 5xx; the body goes to `target`."""
+    import httpx
+    from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+    @retry(
+        retry=retry_if_exception_type(TransientError),
+        stop=stop_after_attempt(settings.http_attempts),
+        wait=wait_exponential_jitter(initial=0.2, max=10),
+        reraise=True,
+    )
+    def attempt() -> "httpx.Headers":
+        try:
+            with http_client(settings) as client, client.stream(method, url) as response:
+                status = f"HTTP {response.status_code} {response.reason_phrase}"
+                if response.status_code in ABSENT:
+                    raise _Missing(f"{redact(url)}: not there ({status})")
+                if response.status_code >= 500 or response.status_code == 429:  # noqa: PLR2004 - HTTP status classes
+                    raise TransientError(f"{redact(url)}: {status} after {settings.http_attempts} attempts")
+                if response.status_code >= 400:  # noqa: PLR2004
+                    raise LakeError(f"{redact(url)}: {status}")
+                if target:
+                    with target.open("wb") as out:
+                        for chunk in response.iter_bytes(CHUNK):
+                            out.write(chunk)
+                return response.headers
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise TransientError(f"{redact(url)}: {reason} after {settings.http_attempts} attempts") from error
+
+    return attempt()
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    return fsspec.core.url_to_fs(url)
+
+
+def _copy(settings: Settings, url: str, target: Path) -> None:
+    local = _local_path(url)
+    if local is not None:
+        if not local.is_file():
+            raise _Missing(f"{url}: no such file")
+        shutil.copyfile(local, target)
+    elif url.startswith(("http://", "https://")):
+        _http(settings, "GET", url, target)
+    else:
+        filesystem, path = _filesystem(url)
+        try:
+            filesystem.get_file(path, str(target))
+        except FileNotFoundError:
+            raise _Missing(f"{redact(url)}: no such object") from None
+        except OSError as error:
+            raise TransientError(f"{redact(url)}: {error}") from error
+
+
+def fetch(settings: Settings, base: str, candidates: Sequence[str], working: Path) -> Fetched:
+    """Copy the first of `candidates` that exists under `base` into `working`.
+
+    Raises:
+        LakeError: none of them exists (the message names the first), or access fails.
+        TransientError: the server failed at each of `settings.http_attempts` attempts.
+    """
+    working.mkdir(parents=True, exist_ok=True)
+    first: _Missing | None = None
+    for name in candidates:
+        url = f"{base}/{name}"
+        target = working / Path(name).name
+        try:
+            _copy(settings, url, target)
+        except _Missing as error:
+            first = first or error
+            continue
+        with target.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return Fetched(target, redact(url), digest, target.stat().st_size)
+    raise first or LakeError(f"{base}: nothing to fetch")
+
+
+def probe(settings: Settings, base: str, candidates: Sequence[str]) -> str | None:
+    """A signature of the first candidate that exists (ETag, or time and size), without reading it; None if none does."""
+    for name in candidates:
+        url = f"{base}/{name}"
+        local = _local_path(url)
+        try:
+            if local is not None:
+                if local.is_file():
+                    stat = local.stat()
+                    return f"{stat.st_mtime_ns}-{stat.st_size}"
+            elif url.startswith(("http://", "https://")):
+                headers = _http(settings, "HEAD", url, None)
+                return headers.get("etag") or f"{headers.get('last-modified')}-{headers.get('content-length')}"
+            else:
+                filesystem, path = _filesystem(url)
+                info = filesystem.info(path)
+                return str(info.get("etag") or info.get("ETag") or f"{info.get('mtime')}-{info.get('size')}")
+        except (_Missing, FileNotFoundError):
+            continue
+    return None
+
+
+def open_parquet(file: Fetched) -> "pq.ParquetFile":
+    """The Parquet file, its outer form checked.
+
+    Raises:
+        LakeError: the file is empty, a web page, truncated, not Parquet, damaged, or holds no rows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if file.bytes == 0:
+        raise LakeError(f"{file.url}: the file is empty (0 bytes)")
+    with file.path.open("rb") as stream:
+        head = stream.read(512)
+        stream.seek(max(0, file.bytes - len(MAGIC)))
+        tail = stream.read(len(MAGIC))
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<error")):
+        raise LakeError(f"{file.url}: is a web page, not a Parquet file: {' '.join(head[:80].decode('utf-8', 'replace').split())}")
+    if not head.startswith(MAGIC):
+        raise LakeError(f"{file.url}: is not a Parquet file (it begins with {head[:4]!r})")
+    if tail != MAGIC or file.bytes < SMALLEST_PARQUET:
+        raise LakeError(f"{file.url}: the Parquet file is truncated at {file.bytes:,} bytes (its footer is missing)")
+    try:
+        parquet = pq.ParquetFile(file.path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise LakeError(f"{file.url}: the Parquet file is damaged: {str(error).splitlines()[0]}") from error
+    if parquet.metadata.num_rows == 0:
+        raise LakeError(f"{file.url}: the Parquet file holds no rows")
+    return parquet

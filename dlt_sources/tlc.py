@@ -1,0 +1,169 @@
+"""New York's Taxi and Limousine Commission: monthly trip files in Parquet, and the list of taxi zones in CSV.
+
+What belongs here: reading those files into the columns their specs declare. What does not: which trips are valid; that is silver's.
+
+A month whose columns fit is imported byte for byte (dlt's file import); one whose types have drifted is cast, row group by row group,
+so memory follows the row group, not the file.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dlt_sources.files import Fetched, fetch, open_parquet
+from lake.conform import Plan, conform, plan
+from lake.errors import LakeError
+from lake.load import LoadRequest, SourceReport
+from lake.quarantine import rejected_schema, split
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from dlt.extract import DltSource
+
+BATCH_ROWS = 1 << 18
+
+
+def _candidates(names: Sequence[str], request: LoadRequest) -> list[str]:
+    month = f"{request.partition:%Y-%m}" if request.partition else ""
+    return [name.format(month=month) for name in names]
+
+
+def trips(request: LoadRequest, report: SourceReport, *, files: Sequence[str]) -> "DltSource":
+    """One month of one service.
+
+    Args:
+        request: the table and its month.
+        report: filled in with the file, its digest, its rows, new columns and casts.
+        files: where the file may lie under `LAKEGRAPH_TLC_BASE`; `{month}` becomes the partition's YYYY-MM.
+
+    Returns:
+        A source with the resource `request.spec.table`.
+    """
+    import dlt
+
+    spec = request.spec
+
+    @dlt.resource(name=spec.table, file_format="parquet")
+    def rows() -> Iterator[Any]:
+        base = request.settings.endpoint("tlc_base")
+        file = fetch(request.settings, base, _candidates(files, request), request.working / "fetched")
+        with open_parquet(file) as parquet:
+            how = plan(spec, parquet.schema_arrow, request.known_columns, file.url)
+            report.source_object, report.digest = file.url, file.digest
+            report.rows_read = parquet.metadata.num_rows
+            report.new_columns, report.casts = how.new, how.casts
+            yield from _import(file, parquet) if how.as_is else _cast(file, parquet, how)
+
+    @dlt.source(name="tlc", max_table_nesting=0)
+    def tlc() -> Any:
+        return rows
+
+    return tlc()
+
+
+def _import(file: Fetched, parquet: "pq.ParquetFile") -> Iterator[Any]:
+    """The file as it is, for dlt to import without reading it; its columns are declared from the footer."""
+    import dlt
+    from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
+
+    columns = py_arrow_to_table_schema_columns(parquet.schema_arrow)
+    hints = dlt.mark.make_hints(columns=columns)
+    yield dlt.mark.with_file_import(str(file.path), "parquet", parquet.metadata.num_rows, hints=hints)
+
+
+def _cast(file: Fetched, parquet: "pq.ParquetFile", how: Plan) -> Iterator["pa.Table"]:
+    import pyarrow as pa
+
+    try:
+        for batch in parquet.iter_batches(BATCH_ROWS, columns=[c.source for c in how.columns]):
+            yield conform(pa.table(batch), how, file.url)
+    except OSError as error:
+        raise LakeError(f"{file.url}: the Parquet file is damaged: {str(error).splitlines()[0]}") from error
+
+
+def zones(request: LoadRequest, report: SourceReport, *, files: Sequence[str]) -> "DltSource":
+    """The taxi zones. Rows with a wrong number of fields, without a numeric id, or with one seen before are rejected.
+
+    Args:
+        request: the table.
+        report: filled in with the file, its digest and its rows.
+        files: where the file may lie under `LAKEGRAPH_TLC_BASE`.
+
+    Returns:
+        A source with the resources `request.spec.table` and `request.spec.rejected_table`.
+    """
+    import dlt
+
+    spec = request.spec
+
+    @dlt.resource(name=spec.table, file_format="parquet")
+    def rows() -> Iterator[Any]:
+        base = request.settings.endpoint("tlc_base")
+        file = fetch(request.settings, base, _candidates(files, request), request.working / "fetched")
+        table, ragged = read_csv(file, request.run_id)
+        good, rejected = split(table, spec, source_object=file.url, run_id=request.run_id)
+        report.source_object, report.digest = file.url, file.digest
+        report.rows_read = table.num_rows + ragged.num_rows
+        yield good
+        yield from with_rejected(spec.rejected_table, [rejected, ragged])
+
+    @dlt.source(name="tlc", max_table_nesting=0)
+    def tlc() -> Any:
+        return rows
+
+    return tlc()
+
+
+def with_rejected(name: str, tables: Sequence["pa.Table"]) -> Iterator[Any]:
+    """The rejected rows as dlt items for the table `name`; nothing if there are none."""
+    import dlt
+    import pyarrow as pa
+
+    rejected = pa.concat_tables(tables)
+    if rejected.num_rows:
+        yield dlt.mark.with_hints(rejected, dlt.mark.make_hints(table_name=name), create_table_variant=True)
+
+
+def read_csv(file: Fetched, run_id: str) -> tuple["pa.Table", "pa.Table"]:
+    """A CSV file with a header line, all columns as text, and its ragged rows as rejected rows.
+
+    Raises:
+        LakeError: the file is empty, a web page or not text in UTF-8.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if file.bytes == 0:
+        raise LakeError(f"{file.url}: the file is empty (0 bytes)")
+    with file.path.open("rb") as stream:
+        header = stream.readline(1 << 16)
+    if header.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise LakeError(f"{file.url}: is a web page, not a CSV file")
+    ragged: list[dict[str, Any]] = []
+
+    def keep(row: Any) -> str:
+        reason = f"ragged_row: {row.actual_columns} fields, {row.expected_columns} expected"
+        ragged.append(
+            {
+                "reject_reason": reason,
+                "source_object": file.url,
+                "row_ordinal": row.number - 1 if row.number else None,
+                "run_id": run_id,
+                "raw_row": row.text,
+            }
+        )
+        return "skip"
+
+    try:
+        names = csv.read_csv(pa.py_buffer(header)).column_names
+        table = csv.read_csv(
+            file.path,
+            read_options=csv.ReadOptions(use_threads=False),  # row numbers of ragged rows need one thread
+            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
+            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+        )
+    except pa.ArrowInvalid as error:
+        raise LakeError(f"{file.url}: cannot be read as CSV: {str(error).splitlines()[0]}") from error
+    if table.num_rows == 0:
+        raise LakeError(f"{file.url}: the CSV file holds no rows")
+    return table, pa.Table.from_pylist(ragged, schema=rejected_schema())

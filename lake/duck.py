@@ -1,0 +1,71 @@
+"""DuckDB connections: one place that knows about its lock, its memory limit and its time zone.
+
+What belongs here: connecting. What does not: SQL of any table.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lake.errors import LakeError, TransientError
+
+if TYPE_CHECKING:
+    import duckdb
+
+LOCK_WAIT_SECONDS = 60.0
+
+
+def quote(name: str) -> str:
+    """`name` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """`text` as an SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _is_locked(error: BaseException) -> bool:
+    return type(error).__name__ == "IOException" and "Could not set lock" in str(error)
+
+
+@contextmanager
+def connect(
+    path: Path, *, read_only: bool = False, memory_limit: str = "1GB", wait_seconds: float = LOCK_WAIT_SECONDS
+) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """A connection to the file at `path`, closed on exit.
+
+    DuckDB locks a file for the one process that writes it, so another waits here, up to `wait_seconds`.
+
+    Raises:
+        TransientError: the lock was not released in time.
+        LakeError: a file to be read does not exist.
+    """
+    import duckdb
+    from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
+
+    if read_only and not path.exists():
+        raise LakeError(f"{path} does not exist yet: materialize something first (`lakegraph materialize --select ...`)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    @retry(
+        retry=retry_if_exception(lambda e: _is_locked(e)),
+        stop=stop_after_delay(wait_seconds),
+        wait=wait_random_exponential(0.05, max=1),
+        reraise=True,
+    )
+    def attempt() -> "duckdb.DuckDBPyConnection":
+        return duckdb.connect(str(path), read_only=read_only, config={"memory_limit": memory_limit})
+
+    try:
+        connection = attempt()
+    except duckdb.IOException as error:
+        if _is_locked(error):
+            raise TransientError(f"{path} is locked by another process: {str(error).splitlines()[0]}") from error
+        raise
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,57 @@
+"""Silver and gold: one dbt op for all models, one invocation for a run.
+
+What belongs here: how a run's selection and partitions become dbt's arguments, and what comes back. What does not: SQL.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import dbt_assets
+
+from infra_assets.steps import step_failures
+from lake.settings import get_settings
+from orchestration.partitions import month_of
+from orchestration.project import dbt_project
+from orchestration.resources.dbt import LakegraphDbt
+from orchestration.translators import translator
+
+DUCKDB_POOL = "duckdb_writer"
+
+
+def window_vars(months: list[date]) -> dict[str, str]:
+    """dbt's variables for the months of a run: the first and the last; none of them means every month."""
+    if not months:
+        return {}
+    return {"from_month": min(months).isoformat(), "to_month": max(months).isoformat()}
+
+
+def build_args(months: list[date]) -> list[str]:
+    """The arguments of dbt; dagster-dbt adds the selection."""
+    variables = window_vars(months)
+    return ["build", *(["--vars", json.dumps(variables)] if variables else [])]
+
+
+@dbt_assets(
+    manifest=dbt_project.manifest_path,
+    project=dbt_project,
+    dagster_dbt_translator=translator,
+    name="dbt_build",
+    pool=DUCKDB_POOL,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
+)
+def dbt_build(context: dg.AssetExecutionContext, dbt: LakegraphDbt) -> Iterator[Any]:
+    """Point the bronze views at the current snapshots, then build what is selected."""
+    from lake import views
+    from lake.duck import connect
+
+    settings = get_settings()
+    with step_failures():
+        with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
+            views.refresh(connection, settings)
+        months = [month_of(key) for key in context.partition_keys] if context.has_partition_key_range or context.has_partition_key else []
+        invocation = dbt.run(build_args(months), settings, context.run_id, context=context)
+        yield from invocation.stream().fetch_row_counts().fetch_column_metadata()

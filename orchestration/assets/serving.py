@@ -1,0 +1,66 @@
+"""What people read: the published DuckDB copy and the KPI report.
+
+What belongs here: serving assets of the embedded target. What does not: how publishing works (`lake.publish`, `lake.report`).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from infra_assets.steps import step_failures
+from lake.settings import get_settings
+from orchestration.assets.dbt import DUCKDB_POOL, dbt_build
+from orchestration.automation import EAGER_BEHIND_CHECKS
+from orchestration.translators import OWNERS
+
+PUBLISHED = dg.AssetKey(["serving", "duckdb"])
+REPORT = dg.AssetKey(["serving", "kpi_report"])
+
+
+def _models(layer: str) -> list[dg.AssetKey]:
+    return sorted(key for key in dbt_build.keys if key.path[0] == layer)
+
+
+@dg.asset(
+    key=PUBLISHED,
+    deps=[*_models("silver"), *_models("gold")],
+    group_name="serving",
+    kinds={"duckdb"},
+    owners=OWNERS,
+    pool=DUCKDB_POOL,
+    automation_condition=EAGER_BEHIND_CHECKS,
+    retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+)
+def published_copy() -> dg.MaterializeResult[Any]:
+    """The DuckDB file that readers open: a copy of dbt's, with bronze as views, swapped in whole."""
+    from lake.publish import publish
+
+    with step_failures():
+        published = publish(get_settings())
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(str(published.path)),
+            "bytes": published.bytes,
+            **{f"{layer}_relations": count for layer, count in published.relations.items()},
+        }
+    )
+
+
+@dg.asset(
+    key=REPORT,
+    deps=[PUBLISHED],
+    group_name="serving",
+    kinds={"plotly", "dashboard"},
+    owners=OWNERS,
+    automation_condition=EAGER_BEHIND_CHECKS,
+)
+def kpi_report() -> dg.MaterializeResult[Any]:
+    """One HTML page of plots over the published copy; opens from disk, without a network."""
+    from lake.report import render
+
+    settings = get_settings()
+    with step_failures():
+        path = render(settings.published_path, settings.reports / "kpi.html")
+    return dg.MaterializeResult(
+        metadata={"path": dg.MetadataValue.path(str(path)), "url": dg.MetadataValue.url(path.as_uri()), "bytes": path.stat().st_size}
+    )

@@ -1,0 +1,78 @@
+"""dbt's source freshness as asset checks on the bronze tables.
+
+What belongs here: running `dbt source freshness` once for all selected tables. What does not: the limits; they stand with the sources.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from infra_assets.steps import step_failures
+from lake.settings import get_settings
+from orchestration.assets.dbt import DUCKDB_POOL
+from orchestration.project import dbt_project
+from orchestration.resources.dbt import LakegraphDbt
+from orchestration.translators import translator
+
+CHECK = "source_freshness"
+
+
+def sources_with_limits() -> dict[str, dg.AssetKey]:
+    """dbt source ids that declare a freshness limit, with their asset keys."""
+    manifest: dict[str, Any] = json.loads(dbt_project.manifest_path.read_text())
+    return {
+        unique_id: translator.get_asset_key(source)
+        for unique_id, source in sorted(manifest["sources"].items())
+        if ((source.get("freshness") or {}).get("warn_after") or {}).get("count")
+    }
+
+
+def build_source_freshness() -> dg.AssetChecksDefinition:
+    """One op with a check for each bronze table that has a limit."""
+    limits = sources_with_limits()
+    keys = {key: unique_id for unique_id, key in limits.items()}
+
+    @dg.multi_asset_check(
+        name=CHECK,
+        specs=[dg.AssetCheckSpec(CHECK, asset=key, description="The newest load is not older than the source's limit.") for key in keys],
+        can_subset=True,
+        pool=DUCKDB_POOL,
+    )
+    def source_freshness(context: dg.AssetCheckExecutionContext, dbt: LakegraphDbt) -> Iterator[dg.AssetCheckResult]:
+        from lake import views
+        from lake.duck import connect
+
+        settings = get_settings()
+        selected = [keys[k.asset_key] for k in context.selected_asset_check_keys]
+        with step_failures():
+            with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
+                views.refresh(connection, settings)
+            names = ["source:" + ".".join(unique_id.split(".")[-2:]) for unique_id in selected]
+            invocation = dbt.run(
+                ["source", "freshness", "--select", *names],
+                settings,
+                context.run_id,
+                manifest=dbt_project.manifest_path,
+                dagster_dbt_translator=translator,
+                raise_on_error=False,
+            ).wait()
+            results = {r["unique_id"]: r for r in invocation.get_artifact("sources.json")["results"]}
+        for unique_id in selected:
+            result = results.get(unique_id, {"status": "not measured"})
+            warned = result["status"] == "warn"
+            yield dg.AssetCheckResult(
+                check_name=CHECK,
+                asset_key=limits[unique_id],
+                passed=result["status"] == "pass",
+                severity=dg.AssetCheckSeverity.WARN if warned else dg.AssetCheckSeverity.ERROR,
+                description=result.get("error"),
+                metadata={
+                    "status": str(result["status"]),
+                    "newest_load": str(result.get("max_loaded_at")),
+                    "age_seconds": float(result.get("max_loaded_at_time_ago_in_s") or 0),
+                },
+            )
+
+    return source_freshness

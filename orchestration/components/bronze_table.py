@@ -1,0 +1,232 @@
+"""`BronzeTable`: one YAML file is one bronze table in the graph.
+
+What belongs here: turning the declaration into an asset, its checks, job, schedule and sensor. What does not: reading or storing; the step
+calls `lake.load` with the source that the declaration names. Nothing here imports dlt or touches a network while the graph is imported.
+"""
+
+import importlib
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from infra_assets.assets import infra_key
+from infra_assets.steps import step_failures
+from lake.accounting import LoadResult
+from lake.settings import Settings, get_settings
+from lake.spec import TableSpec
+from orchestration import freshness
+from orchestration.partitions import PARTITIONS, PartitionName, month_of
+from orchestration.sensors import new_file_sensor
+
+RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+ACCOUNTING = "row_accounting"
+DRIFT = "schema_drift"
+PREVIEW_ROWS = 5
+DISPLAY_TYPES = {"long": "bigint", "string": "varchar"}
+
+
+class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
+    """A table of the layer bronze: what it is, which source fills it, and when."""
+
+    table: TableSpec = Field(description="The table: name, columns, rules.")
+    source: str = Field(description="Source factory", examples=["dlt_sources.tlc.trips"])
+    params: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the factory.")
+    partitions: PartitionName | None = Field(None, description="The partitions it is loaded by.")
+    cron: str | None = Field(None, description="When it is loaded; a partitioned table loads its latest partition.")
+    watch: bool = Field(False, description="Whether a sensor loads a month when its file appears or changes.")
+    kinds: list[str] = Field(default_factory=list)
+    owners: list[str] = Field(default_factory=lambda: ["team:data"])
+    fresh: str | None = Field(None, description="A policy of orchestration.freshness.")
+
+    @property
+    def key(self) -> dg.AssetKey:
+        """`bronze/<domain>/<name>`."""
+        return dg.AssetKey(["bronze", self.table.domain, self.table.name])
+
+    @property
+    def job_name(self) -> str:
+        """The job that loads this table alone."""
+        return f"load_{self.table.table}"
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
+        """The asset with its checks, a job, and a schedule and a sensor where they are declared."""
+        asset = self._asset()
+        job = dg.define_asset_job(self.job_name, selection=dg.AssetSelection.assets(self.key))
+        schedules, sensors = [], []
+        if self.cron and self.partitions:
+            schedules.append(self._partitioned_schedule(job, self.cron))
+        elif self.cron:
+            schedules.append(dg.ScheduleDefinition(name=f"{self.job_name}_schedule", job=job, cron_schedule=self.cron))
+        if self.watch and self.partitions:
+            sensors.append(new_file_sensor(self.table.table, job, PARTITIONS[self.partitions], self.params["files"]))
+        return dg.Definitions(assets=[asset], jobs=[job], schedules=schedules, sensors=sensors)
+
+    def _partitioned_schedule(self, job: Any, cron: str) -> dg.ScheduleDefinition:
+        partitions = PARTITIONS[self.partitions] if self.partitions else None
+
+        @dg.schedule(name=f"{self.job_name}_schedule", job=job, cron_schedule=cron)
+        def latest_partition(context: dg.ScheduleEvaluationContext) -> Any:
+            assert partitions is not None  # noqa: S101
+            now = context.scheduled_execution_time
+            closed = [k for k in partitions.get_partition_keys(current_time=now) if month_of(k) < now.date().replace(day=1)]
+            if not closed:
+                return dg.SkipReason("no month has ended yet")
+            return dg.RunRequest(run_key=f"{closed[-1]}@{now:%Y-%m-%d}", partition_key=closed[-1])
+
+        return latest_partition
+
+    def _asset(self) -> dg.AssetsDefinition:
+        spec = self.table
+        columns = [
+            dg.TableColumn(name, DISPLAY_TYPES.get(c.type, c.type), c.description or None) for name, c in spec.columns.items()
+        ]
+        if spec.partition_column:
+            columns.append(dg.TableColumn(spec.partition_column, "date", "The month of the file the row came with."))
+
+        @dg.asset(
+            key=self.key,
+            deps=[infra_key("iceberg_namespaces")],
+            description=spec.description,
+            group_name="bronze",
+            kinds={"dlt", "iceberg", *self.kinds},
+            owners=self.owners,
+            partitions_def=PARTITIONS[self.partitions] if self.partitions else None,
+            backfill_policy=dg.BackfillPolicy.single_run() if self.partitions else None,
+            retry_policy=RETRY,
+            freshness_policy=freshness.POLICIES[self.fresh] if self.fresh else None,
+            metadata={
+                "dagster/table_name": spec.identifier,
+                "dagster/column_schema": dg.TableSchema(columns=columns),
+                "source": self.source,
+            },
+            check_specs=[
+                dg.AssetCheckSpec(
+                    ACCOUNTING,
+                    asset=self.key,
+                    blocking=True,
+                    description="Every row read at the source is in the table or among the rejected: read = loaded + rejected.",
+                ),
+                dg.AssetCheckSpec(
+                    DRIFT, asset=self.key, description="The source brought no column that the table's declaration does not know."
+                ),
+            ],
+        )
+        def load_table(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            with step_failures():
+                yield from self.run(context, get_settings())
+
+        return load_table
+
+    def run(self, context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Any]:
+        """Load each partition of the run (or the table), then report and check what was committed."""
+        from lake.load import load
+
+        module, _, attribute = self.source.rpartition(".")
+        factory = partial(getattr(importlib.import_module(module), attribute), **self.params)
+        results: list[tuple[LoadResult, float]] = []
+        for key in context.partition_keys if self.partitions else [None]:
+            started = time.perf_counter()
+            partition = month_of(key) if key else None
+            result = load(self.table, factory, settings, partition=partition, run_id=context.run_id)
+            account = result.account
+            results.append((result, time.perf_counter() - started))
+            context.log.info(
+                f"{self.table.identifier}{f' {key}' if key else ''}: {account.rows_read:,} read, {account.rows_loaded:,} loaded, "
+                f"{account.rows_rejected:,} rejected from {account.source_object}"
+                + ("" if result.changed else " (the same content was there already)")
+            )
+            if key:
+                metadata = {"dagster/partition_row_count": account.rows_loaded, **_account_metadata(result)}
+                context.add_asset_metadata(metadata, asset_key=self.key, partition_key=key)
+        yield dg.MaterializeResult(asset_key=self.key, metadata=self._metadata(results, settings))
+        yield self._accounting(results, settings)
+        yield self._drift(results)
+
+    def _metadata(self, results: list[tuple[LoadResult, float]], settings: Settings) -> dict[str, Any]:
+        last = results[-1][0]
+        totals = {
+            name: sum(getattr(r.account, name) for r, _ in results) for name in ("rows_read", "rows_loaded", "rows_rejected")
+        }
+        loads = [
+            dg.TableRecord(
+                {
+                    "partition": r.account.partition or "-",
+                    "read": r.account.rows_read,
+                    "loaded": r.account.rows_loaded,
+                    "rejected": r.account.rows_rejected,
+                    "changed": r.changed,
+                    "seconds": round(seconds, 2),
+                    "source": r.account.source_object,
+                }
+            )
+            for r, seconds in results
+        ]
+        notes = [f"{r.account.partition or 'table'}: {note}" for r, _ in results for note in r.casts]
+        return {
+            "dagster/row_count": last.total_rows,
+            **totals,
+            "loads": dg.MetadataValue.table(loads),
+            "preview": dg.MetadataValue.md(_preview(self.table, settings)),
+            **({"casts": dg.MetadataValue.md("\n".join(f"- {n}" for n in notes))} if notes else {}),
+            **({"iceberg_snapshot": str(last.snapshot_id)} if last.snapshot_id else {}),
+        }
+
+    def _accounting(self, results: list[tuple[LoadResult, float]], settings: Settings) -> dg.AssetCheckResult:
+        from lake.audit import audit
+
+        findings = audit(self.table, [r.account.partition for r, _ in results], settings)
+        wrong = [f for f in findings if f.unaccounted]
+        return dg.AssetCheckResult(
+            check_name=ACCOUNTING,
+            asset_key=self.key,
+            passed=not wrong,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(f.sentence() for f in wrong) or "read = loaded + rejected in every load",
+            metadata={
+                "rows_read": sum(f.rows_read for f in findings),
+                "rows_stored": sum(f.rows_stored for f in findings),
+                "rows_rejected": sum(f.rows_rejected for f in findings),
+                "rows_unaccounted": sum(f.unaccounted for f in findings),
+            },
+        )
+
+    def _drift(self, results: list[tuple[LoadResult, float]]) -> dg.AssetCheckResult:
+        new = {r.account.partition: r.new_columns for r, _ in results if r.new_columns}
+        text = "; ".join(f"{partition or 'table'} brought {', '.join(columns)}" for partition, columns in new.items())
+        return dg.AssetCheckResult(
+            check_name=DRIFT,
+            asset_key=self.key,
+            passed=not new,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{text}: added to the table; declare it if silver should use it" if new else "no new columns",
+            metadata={"new_columns": ", ".join(sorted({c for columns in new.values() for c in columns})) or "none"},
+        )
+
+
+def _account_metadata(result: LoadResult) -> dict[str, Any]:
+    account = result.account
+    return {
+        "rows_read": account.rows_read,
+        "rows_loaded": account.rows_loaded,
+        "rows_rejected": account.rows_rejected,
+        "source_object": account.source_object,
+        "digest": account.digest,
+    }
+
+
+def _preview(spec: TableSpec, settings: Settings) -> str:
+    """The first rows of the table as a Markdown table."""
+    from lake.catalog import open_catalog
+
+    rows = open_catalog(settings).load_table(spec.identifier).scan(limit=PREVIEW_ROWS).to_arrow()
+    if not rows.num_rows:
+        return "no rows"
+    head = ["| " + " | ".join(rows.column_names) + " |", "|" + " --- |" * rows.num_columns]
+    cells = (["" if v is None else str(v).replace("|", "\\|") for v in row.values()] for row in rows.slice(0, PREVIEW_ROWS).to_pylist())
+    return "\n".join([*head, *("| " + " | ".join(row) + " |" for row in cells)])
+
+

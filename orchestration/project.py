@@ -1,0 +1,55 @@
+"""The dbt project as Dagster sees it, alone in its module: dagster-dbt may import it in processes of its own.
+
+What belongs here: where the project is, and keeping its manifest current. What does not: assets (`assets/dbt.py`).
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from dagster_dbt import DbtProject
+
+ROOT = Path(__file__).resolve().parents[1]
+DBT_DIR = ROOT / "dbt_project"
+
+dbt_project = DbtProject(DBT_DIR, profiles_dir=DBT_DIR)
+
+
+def _sources() -> list[Path]:
+    folders = ("models", "macros", "seeds", "snapshots", "tests")
+    files = [path for name in folders for path in (DBT_DIR / name).rglob("*") if path.is_file()]
+    return [*files, DBT_DIR / "dbt_project.yml", DBT_DIR / "profiles.yml"]
+
+
+def manifest_is_stale() -> bool:
+    """Whether a file of the project is newer than the manifest, or there is no manifest."""
+    manifest = dbt_project.manifest_path
+    if not manifest.exists():
+        return True
+    built = manifest.stat().st_mtime
+    return any(path.stat().st_mtime > built for path in _sources())
+
+
+def prepare() -> None:
+    """Parse the project (about 5 s) if the manifest is stale. Safe beside other processes: the manifest is swapped in whole.
+
+    Raises:
+        RuntimeError: dbt refused the project; its own words follow.
+    """
+    if not manifest_is_stale():
+        return
+    target = dbt_project.manifest_path.parent
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix="parse-") as folder:
+        command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "parse", "--no-partial-parse", "--target-path", folder]
+        command += ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR), "--log-path", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})  # noqa: S603
+        if done.returncode:
+            raise RuntimeError(f"dbt cannot parse {DBT_DIR}:\n{done.stdout}{done.stderr}")
+        (Path(folder) / "manifest.json").replace(dbt_project.manifest_path)
+
+
+if os.getenv("DAGSTER_IS_DEV_CLI") or not dbt_project.manifest_path.exists():
+    prepare()

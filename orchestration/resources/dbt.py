@@ -1,0 +1,54 @@
+"""dbt as a Dagster resource.
+
+What belongs here: how dbt is started, with which environment and folders. What does not: what it builds.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+from dagster_dbt import DbtCliInvocation, DbtCliResource
+from packaging import version
+
+from lake.settings import Settings
+from orchestration.project import dbt_project
+
+
+class LakegraphDbt(DbtCliResource):
+    """`DbtCliResource` that does not run `dbt --version` in each process (6 s of start-up).
+
+    `_cli_version` is private to dagster-dbt; `tests/unit/test_dbt_resource.py` fails if it changes.
+    """
+
+    @cached_property
+    def _cli_version(self) -> version.Version:
+        return version.parse(installed("dbt-core"))
+
+    def run(self, args: Sequence[str], settings: Settings, run_id: str, **kwargs: Any) -> DbtCliInvocation:
+        """Start dbt with the settings' files, and its artifacts in a folder of this run's own under `settings.dbt_target`."""
+        os.environ.update(environment(settings, run_id))
+        target = settings.dbt_target / run_id
+        target.mkdir(parents=True, exist_ok=True)
+        return self.cli(args, target_path=target, **kwargs)
+
+
+def dbt_resource() -> LakegraphDbt:
+    """The resource `dbt`: the executable that is installed beside this interpreter, whatever the PATH."""
+    return LakegraphDbt(dbt_project, dbt_executable=str(Path(sys.executable).with_name("dbt")))
+
+
+def environment(settings: Settings, run_id: str) -> dict[str, str]:
+    """The variables that `dbt_project/profiles.yml` and `lake.dbt_plugin` read."""
+    Path(settings.duckdb_path).parent.mkdir(parents=True, exist_ok=True)
+    return {
+        "LAKEGRAPH_HOME": str(settings.home),
+        "LAKEGRAPH_TARGET": settings.target,
+        "LAKEGRAPH_DUCKDB_PATH": str(settings.duckdb_path),
+        "LAKEGRAPH_DUCKDB_MEMORY_LIMIT": settings.duckdb_memory_limit,
+        "LAKEGRAPH_STAGING": str(settings.staging),
+        "LAKEGRAPH_RUN_ID": run_id,
+    }

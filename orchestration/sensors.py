@@ -1,0 +1,58 @@
+"""Sensors: what starts a run because something happened outside.
+
+What belongs here: watching sources. What does not: reading them, and alerts (`alerts.py`).
+
+An idle tick costs one HEAD request for each watched month and launches nothing: the cursor holds the signature of every file seen.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from lake.errors import TransientError, one_line
+from lake.settings import get_settings
+
+WATCHED_MONTHS = 4  # the TLC publishes about two months late, and corrects what it published
+
+
+def new_file_sensor(name: str, job: Any, partitions: dg.TimeWindowPartitionsDefinition, files: Sequence[str]) -> dg.SensorDefinition:
+    """Runs `job` for each of the latest months whose file is new or has changed since the cursor.
+
+    Args:
+        name: the table's name, for the sensor's.
+        job: the job to run.
+        partitions: the months; the latest `WATCHED_MONTHS` are watched, and all that the cursor knows not yet on the first tick.
+        files: where the file may lie under `LAKEGRAPH_TLC_BASE`, with `{month}`.
+    """
+
+    @dg.sensor(
+        name=f"{name}_new_file",
+        job=job,
+        minimum_interval_seconds=3600,
+        description=f"Loads a month of {name} when its file appears or changes.",
+    )
+    def new_file(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        from dlt_sources.files import probe
+
+        settings = get_settings()
+        seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+        months = partitions.get_partition_keys(current_time=datetime.now(UTC))
+        watched = months[-WATCHED_MONTHS:] if seen else months
+        requests, found = [], dict(seen)
+        try:
+            base = settings.endpoint("tlc_base")
+            for month in watched:
+                signature = probe(settings, base, [f.format(month=month) for f in files])
+                if signature and signature != seen.get(month):
+                    found[month] = signature
+                    requests.append(dg.RunRequest(run_key=f"{name}-{month}-{signature}", partition_key=month))
+        except TransientError as error:
+            return dg.SkipReason(f"the source does not answer, next tick tries again: {one_line(error)}")
+        if not requests:
+            return dg.SkipReason(f"nothing new among the months {watched[0]} to {watched[-1]}")
+        return dg.SensorResult(run_requests=requests, cursor=json.dumps(found, sort_keys=True))
+
+    return new_file

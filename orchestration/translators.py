@@ -1,0 +1,64 @@
+"""From dbt nodes to assets: keys, groups, owners, kinds, partitions, automation, freshness.
+
+What belongs here: the mapping, derived from a node's schema and name, so that a new model needs no line here. What does not: running dbt.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
+
+from orchestration import freshness
+from orchestration.automation import EAGER_BEHIND_CHECKS
+from orchestration.partitions import PARTITIONS
+
+OWNERS = ["team:data"]
+
+
+def asset_key(schema: str, table: str) -> dg.AssetKey:
+    """`gold`, `mobility_trips_by_hour` → `gold/mobility/trips_by_hour`."""
+    domain, _, name = table.partition("_")
+    return dg.AssetKey([schema, domain, name])
+
+
+class LakegraphTranslator(DagsterDbtTranslator):
+    """Layer, domain and table out of the relation's name; the rest out of `config.meta.lakegraph`."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """The key of a model or a source table."""
+        return asset_key(dbt_resource_props["schema"], dbt_resource_props.get("identifier") or dbt_resource_props["name"])
+
+    def get_partitions_def(self, dbt_resource_props: Mapping[str, Any]) -> dg.PartitionsDefinition[Any] | None:
+        """What `meta.lakegraph.partitions` names."""
+        name = _meta(dbt_resource_props).get("partitions")
+        return PARTITIONS[name] if name else None
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        """The whole spec of a model."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        props = self.get_resource_props(manifest, unique_id)
+        if props["resource_type"] not in {"model", "snapshot", "seed"}:
+            return spec
+        layer = props["schema"]
+        kinds = {"dbt", manifest["metadata"]["adapter_type"], layer}
+        if props["config"].get("materialized") == "iceberg":
+            kinds.add("iceberg")
+        cadence = _meta(props).get("freshness", "monthly" if _meta(props).get("partitions") else None)
+        return spec.replace_attributes(
+            group_name=layer,
+            kinds=kinds - {layer} if len(kinds) > 3 else kinds,  # noqa: PLR2004 - Dagster shows three kinds
+            owners=OWNERS,
+            automation_condition=EAGER_BEHIND_CHECKS,
+            freshness_policy=freshness.POLICIES[cadence] if cadence and layer == "gold" else None,
+            deps=[*spec.deps, dg.AssetKey(["infra", "duckdb_schemas"])],
+        ).merge_attributes(metadata={"dagster/table_name": f"{props['schema']}.{props['name']}"})
+
+
+def _meta(props: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (props.get("config", {}).get("meta") or {}).get("lakegraph", {})
+
+
+translator = LakegraphTranslator(
+    DagsterDbtTranslatorSettings(enable_code_references=True, enable_source_tests_as_checks=True)
+)

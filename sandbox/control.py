@@ -1,0 +1,340 @@
+"""Start, find and stop the sandbox's processes: a registry of stand-ins, and `up`, `down`, `status` over it.
+
+What belongs here: the life of a stand-in's process, whatever it plays. What does not: what it plays
+(`sandbox.server`) and the data it serves (`sandbox.tlc`). A further one joins by an entry in `STAND_INS`.
+
+A process is ours if its record (`<sandbox_home>/<name>.json`) has both its id and its start time, so that an
+id the system gave to another process is never taken for ours, nor killed. It is up once `/health` gives the
+random token it was started with, so that nobody else's answer on its port is taken for it.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import httpx
+import psutil
+
+from lake.errors import LakeError
+from lake.settings import Settings
+from sandbox import tlc
+from sandbox.server import read_endpoints, withdraw
+
+State = Literal["running", "stopped", "foreign"]
+
+MONTHS = ("2023-01", "2023-02", "2023-03")
+ROWS: Mapping[tlc.Service, int] = MappingProxyType({"yellow": 20_000, "green": 5_000, "fhv": 10_000})
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.05
+PROBE_SECONDS = 2.0
+CLOCK_SECONDS = 2.0
+PROJECT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The sample data to have at hand: months (`YYYY-MM`), and rows a month for each TLC service."""
+
+    months: Sequence[str]
+    rows: Mapping[tlc.Service, int]
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """One stand-in for a source system.
+
+    Attributes:
+        name: names its record and its log file.
+        endpoints: the settings whose URLs it adds to the endpoints file while it listens.
+        probe: which of them `/health` is below.
+        prepare: makes the data it serves, as far as that is missing.
+        command: its command line, given a token that its `/health` must answer with.
+    """
+
+    name: str
+    endpoints: tuple[str, ...]
+    probe: str
+    prepare: Callable[[Settings, Sample], None]
+    command: Callable[[Settings, str], list[str]]
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """What a stand-in is doing.
+
+    Attributes:
+        name: the stand-in.
+        url: where it answers; None if it does not run.
+        pid: the process; None if there is none.
+        state: `running`: the process we started is alive. `foreign`: its recorded id, or its URL, is a
+            process's that we did not start. `stopped`: neither.
+    """
+
+    name: str
+    url: str | None
+    pid: int | None
+    state: State
+
+
+@dataclass(frozen=True)
+class _Record:
+    pid: int
+    started: float  # psutil's create_time: with the id, it names a process for good
+    token: str
+
+
+def _prepare_sources(settings: Settings, sample: Sample) -> None:
+    folder = settings.sandbox_home / "tlc"
+    for service, rows in sample.rows.items():
+        for month in sample.months:
+            tlc.write(service, month, folder, rows)
+    tlc.write_zones(folder)
+
+
+def _serve_sources(settings: Settings, token: str) -> list[str]:
+    return [sys.executable, "-m", "sandbox.server", "--home", str(settings.home), "--token", token]
+
+
+STAND_INS: tuple[StandIn, ...] = (
+    StandIn("sources", ("tlc_base", "users_api"), "users_api", _prepare_sources, _serve_sources),
+)
+
+
+def up(
+    settings: Settings, *, months: Sequence[str] = MONTHS, rows: Mapping[tlc.Service, int] = ROWS
+) -> dict[str, str]:
+    """Make the sample data that is missing, start what does not run, and return once everything answers.
+
+    Calling it again starts nothing twice; further months are served by the running server.
+
+    Args:
+        settings: says where the sandbox's folder is.
+        months: `YYYY-MM`, from 2023-01.
+        rows: rows of each month's file, by TLC service.
+
+    Returns:
+        The endpoints: setting name → URL.
+
+    Raises:
+        LakeError: a stand-in ends or stays silent while it starts, another process answers in its place, or a
+            month is not one.
+    """
+    with _lock(settings):
+        for stand_in in STAND_INS:
+            stand_in.prepare(settings, Sample(months, rows))
+            _start(settings, stand_in)
+    return read_endpoints(settings.endpoints_file)
+
+
+def down(settings: Settings) -> bool:
+    """Stop every stand-in that `up` started, and return once their processes have ended.
+
+    Args:
+        settings: says where the sandbox's folder is.
+
+    Returns:
+        Whether anything ran.
+
+    Raises:
+        LakeError: a process outlives even SIGKILL.
+    """
+    with _lock(settings):
+        stopped = [_stop(settings, stand_in) for stand_in in reversed(STAND_INS)]
+    return any(stopped)
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """What each stand-in is doing, in the registry's order; changes nothing.
+
+    Args:
+        settings: says where the sandbox's folder is.
+
+    Returns:
+        One status for each stand-in.
+    """
+    return [_status(settings, stand_in) for stand_in in STAND_INS]
+
+
+def _status(settings: Settings, stand_in: StandIn) -> ServiceStatus:
+    name, record, url = stand_in.name, _record(settings, stand_in), _url(settings, stand_in)
+    if record and _alive(record):
+        return ServiceStatus(name, url, record.pid, "running")
+    if url and (answer := _health(url)):
+        pid = answer.get("pid")
+        return ServiceStatus(name, url, pid if isinstance(pid, int) else None, "foreign")
+    if record and _reused(record):
+        return ServiceStatus(name, None, record.pid, "foreign")
+    return ServiceStatus(name, None, None, "stopped")
+
+
+def _start(settings: Settings, stand_in: StandIn) -> None:
+    record, url = _record(settings, stand_in), _url(settings, stand_in)
+    answer = _health(url) if url else None
+    if record and _alive(record):
+        if answer and answer.get("token") == record.token:
+            return
+        raise LakeError(
+            f"sandbox {stand_in.name}: process {record.pid} runs but does not answer at {url}; "
+            "stop it with `lakegraph sandbox down`"
+        )
+    if answer:
+        raise LakeError(
+            f"sandbox {stand_in.name}: {url} is answered by process {answer.get('pid')}, "
+            "which `up` did not start; stop that one first"
+        )
+    _forget(settings, stand_in)
+
+    token = secrets.token_hex(16)
+    log = settings.sandbox_home / f"{stand_in.name}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - the command is the registry's
+            stand_in.command(settings, token),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=PROJECT,
+            start_new_session=True,
+        )
+    try:
+        _remember(settings, stand_in, process.pid, token)
+        _await_health(settings, stand_in, process, token, log)
+    except BaseException:
+        process.kill()
+        process.wait()
+        _forget(settings, stand_in)
+        raise
+    process.returncode = 0  # it is meant to outlive this object, which would warn of that
+
+
+def _await_health(
+    settings: Settings, stand_in: StandIn, process: "subprocess.Popen[bytes]", token: str, log: Path
+) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        url = _url(settings, stand_in)
+        if url and (_health(url) or {}).get("token") == token:
+            return
+        try:
+            code = process.wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+        last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
+        raise LakeError(
+            f"sandbox {stand_in.name}: ended with code {code} while starting: {last} (log: {log})"
+        )
+    raise LakeError(f"sandbox {stand_in.name}: no answer within {START_SECONDS:.0f} s (log: {log})")
+
+
+def _stop(settings: Settings, stand_in: StandIn) -> bool:
+    record = _record(settings, stand_in)
+    ours = record is not None and _alive(record)
+    if record and ours:
+        for end in (psutil.Process.terminate, psutil.Process.kill):
+            if _end(record, end):
+                break
+        else:
+            raise LakeError(
+                f"sandbox {stand_in.name}: process {record.pid} does not end, not even by SIGKILL"
+            )
+    if record:
+        _forget(settings, stand_in)
+    return ours
+
+
+def _end(record: _Record, end: Callable[[psutil.Process], None]) -> bool:
+    """Signal the process, if it is still ours, and wait for its end: whether it ended in time."""
+    try:
+        process = psutil.Process(record.pid)
+        if _same(process, record):
+            end(process)
+    except psutil.NoSuchProcess:
+        return True
+    deadline = time.monotonic() + STOP_SECONDS
+    while _alive(record) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    with suppress(ChildProcessError):  # started by another process, which is the usual case
+        os.waitpid(record.pid, os.WNOHANG)
+    return not _alive(record)
+
+
+def _alive(record: _Record) -> bool:
+    try:
+        process = psutil.Process(record.pid)
+        return _same(process, record) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _reused(record: _Record) -> bool:
+    try:
+        return not _same(psutil.Process(record.pid), record)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _same(process: psutil.Process, record: _Record) -> bool:
+    """Whether the id still belongs to the process recorded; a corrected clock moves start times a little."""
+    return abs(process.create_time() - record.started) < CLOCK_SECONDS
+
+
+def _url(settings: Settings, stand_in: StandIn) -> str | None:
+    return read_endpoints(settings.endpoints_file).get(stand_in.probe)
+
+
+def _health(url: str) -> dict[str, object] | None:
+    """What `/health` below `url` answers, or None: a silent port, or no JSON object."""
+    try:
+        answer = httpx.get(f"{url}/health", timeout=PROBE_SECONDS, trust_env=False).json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _record_path(settings: Settings, stand_in: StandIn) -> Path:
+    return settings.sandbox_home / f"{stand_in.name}.json"
+
+
+def _record(settings: Settings, stand_in: StandIn) -> _Record | None:
+    try:
+        return _Record(**json.loads(_record_path(settings, stand_in).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _remember(settings: Settings, stand_in: StandIn, pid: int, token: str) -> None:
+    path = _record_path(settings, stand_in)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(asdict(_Record(pid, psutil.Process(pid).create_time(), token))))
+    partial.replace(path)
+
+
+def _forget(settings: Settings, stand_in: StandIn) -> None:
+    """Remove what a process left behind: its record, and its endpoints if nobody answers there."""
+    _record_path(settings, stand_in).unlink(missing_ok=True)
+    url = _url(settings, stand_in)
+    if url and _health(url) is None:
+        running = read_endpoints(settings.endpoints_file)
+        withdraw(settings.endpoints_file, {k: v for k, v in running.items() if k in stand_in.endpoints})
+
+
+@contextmanager
+def _lock(settings: Settings) -> Iterator[None]:
+    """One `up` or `down` at a time for one home; another waits."""
+    settings.sandbox_home.mkdir(parents=True, exist_ok=True)
+    lock = os.open(settings.sandbox_home / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
