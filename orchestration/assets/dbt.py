@@ -4,14 +4,16 @@ What belongs here: how a run's selection and partitions become dbt's arguments, 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import dbt_assets
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from infra_assets.steps import step_failures
+from lake.errors import LakeError
 from lake.settings import get_settings
 from orchestration.partitions import month_of
 from orchestration.project import dbt_project
@@ -34,6 +36,15 @@ def build_args(months: list[date]) -> list[str]:
     return ["build", *(["--vars", json.dumps(variables)] if variables else [])]
 
 
+def failure_cause(run_results: Mapping[str, Any]) -> str:
+    """The first node that failed, with dbt's reason on one line; "" if none did."""
+    for result in run_results.get("results", []):
+        if result["status"] in {"error", "fail"}:
+            name = result["unique_id"].split(".", 2)[-1]
+            return f"{name}: {' '.join(str(result.get('message') or result['status']).split())}"
+    return ""
+
+
 @dbt_assets(
     manifest=dbt_project.manifest_path,
     project=dbt_project,
@@ -52,6 +63,14 @@ def dbt_build(context: dg.AssetExecutionContext, dbt: LakegraphDbt) -> Iterator[
     with step_failures():
         with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
             views.refresh(connection, settings)
-        months = [month_of(key) for key in context.partition_keys] if context.has_partition_key_range or context.has_partition_key else []
+        partitioned = context.has_partition_key or context.has_partition_key_range
+        months = [month_of(key) for key in context.partition_keys] if partitioned else []
         invocation = dbt.run(build_args(months), settings, context.run_id, context=context)
-        yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+        try:
+            yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+        except DagsterDbtCliRuntimeError as error:
+            results = invocation.target_path / "run_results.json"
+            cause = failure_cause(json.loads(results.read_text())) if results.exists() else ""
+            if cause:  # a model or a test said no: it will again, so no retry
+                raise LakeError(cause) from error
+            raise

@@ -49,11 +49,11 @@ def build_source_freshness() -> dg.AssetChecksDefinition:
         with step_failures():
             with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
                 views.refresh(connection, settings)
-            names = ["source:" + ".".join(unique_id.split(".")[-2:]) for unique_id in selected]
+            names = " ".join("source:" + ".".join(unique_id.split(".")[-2:]) for unique_id in sorted(selected))
             invocation = dbt.run(
-                ["source", "freshness", "--select", *names],
+                ["source", "freshness", "--select", names],
                 settings,
-                context.run_id,
+                context.run.run_id,
                 manifest=dbt_project.manifest_path,
                 dagster_dbt_translator=translator,
                 raise_on_error=False,

@@ -4,6 +4,7 @@ What belongs here: how dbt is started, with which environment and folders. What 
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,8 +15,11 @@ from typing import Any
 from dagster_dbt import DbtCliInvocation, DbtCliResource
 from packaging import version
 
+from lake import views
+from lake.duck import connect
+from lake.errors import LakeError
 from lake.settings import Settings
-from orchestration.project import dbt_project
+from orchestration.project import DBT_DIR, dbt_project
 
 
 class LakegraphDbt(DbtCliResource):
@@ -52,3 +56,26 @@ def environment(settings: Settings, run_id: str) -> dict[str, str]:
         "LAKEGRAPH_STAGING": str(settings.staging),
         "LAKEGRAPH_RUN_ID": run_id,
     }
+
+
+def write_docs(settings: Settings) -> Path:
+    """dbt's documentation in one HTML page under `settings.reports`, from the tables as they are.
+
+    Raises:
+        LakeError: dbt could not make it, with its last words.
+    """
+    target = settings.dbt_target / "docs"
+    target.mkdir(parents=True, exist_ok=True)
+    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", "docs", "generate", "--static", "--target-path", str(target)]
+    command += ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR), "--log-path", str(target)]
+    with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
+        views.refresh(connection, settings)
+    done = subprocess.run(  # noqa: S603 - our own executable and arguments
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment(settings, "docs")}
+    )
+    if done.returncode:
+        raise LakeError(f"dbt docs: {(done.stdout + done.stderr).strip().splitlines()[-1]}")
+    page = settings.reports / "dbt.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    (target / "static_index.html").replace(page)
+    return page

@@ -28,11 +28,14 @@
     end
 {%- endmacro %}
 
-{#- `trips`, which names a service's columns, in the conformed types, with `reject_reason` first. -#}
-{% macro conformed_trips(trips, service) -%}
+{#-
+  `trips`, which holds the columns of `source` and its own names for them, in the conformed types, with `reject_reason` first.
+  The costly `trip_id` is worked out in the last projection, above the filter by reason: only for rows that are wanted.
+-#}
+{% macro conformed_trips(trips, service, source) -%}
     select
         {{ trip_reject_reason() }} as reject_reason,
-        trip_id,
+        {{ row_id(source) }} as trip_id,
         '{{ service }}' as service,
         pickup_at,
         dropoff_at,

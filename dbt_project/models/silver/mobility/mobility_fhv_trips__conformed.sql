@@ -9,7 +9,7 @@ trips as (
 renamed as (
 
     select
-        {{ row_id(source('bronze', 'mobility_fhv_trips')) }} as trip_id,
+        *,
         pickup_datetime as pickup_at,
         dropOff_datetime as dropoff_at,
         -- the service may leave the zone open; 264 is the TLC's "unknown"
@@ -20,15 +20,14 @@ renamed as (
         {{ double('null') }} as fare_amount,
         {{ double('null') }} as tip_amount,
         {{ double('null') }} as total_amount,
-        cast(null as bigint) as payment_type,
-        source_month
+        cast(null as bigint) as payment_type
     from trips
 
 ),
 
 final as (
 
-    {{ conformed_trips('renamed', 'fhv') }}
+    {{ conformed_trips('renamed', 'fhv', source('bronze', 'mobility_fhv_trips')) }}
 
 )
 

@@ -9,25 +9,19 @@ trips as (
 renamed as (
 
     select
-        {{ row_id(source('bronze', 'mobility_green_trips')) }} as trip_id,
+        *,
         lpep_pickup_datetime as pickup_at,
         lpep_dropoff_datetime as dropoff_at,
         PULocationID as pickup_zone_id,
         DOLocationID as dropoff_zone_id,
-        passenger_count,
-        trip_distance as trip_distance_miles,
-        fare_amount,
-        tip_amount,
-        total_amount,
-        payment_type,
-        source_month
+        trip_distance as trip_distance_miles
     from trips
 
 ),
 
 final as (
 
-    {{ conformed_trips('renamed', 'green') }}
+    {{ conformed_trips('renamed', 'green', source('bronze', 'mobility_green_trips')) }}
 
 )
 

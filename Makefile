@@ -1,0 +1,64 @@
+# Every target works on a fresh clone: what it needs is set up on the way. None needs root.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+MONTHS ?= --from 2023-01 --to 2023-03
+export DAGSTER_DISABLE_TELEMETRY := 1
+export RUNTIME__DLTHUB_TELEMETRY := false
+
+.PHONY: help demo test dev bench lint format docs screenshot lock clean setup
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## the virtual environment with the pinned requirements
+
+.venv/ready: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 with venv and pip found; install one, or name it: make PYTHON=/path/to/python3"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+demo: setup ## generated sources, the whole graph on embedded engines, a table of what was built, a KPI report
+	@$(BIN)/lakegraph sandbox up
+	@$(BIN)/lakegraph materialize --select '*' $(MONTHS)
+
+test: setup ## every test
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+dev: setup ## the Dagster UI on http://127.0.0.1:3000 with everything up
+	@$(BIN)/lakegraph sandbox up
+	@$(BIN)/lakegraph dev
+
+bench: setup ## the benchmark; writes benchmarks/results.md
+	@$(BIN)/python -m benchmarks.bench
+
+lint: setup ## formatting, lint, types, layers, SQL, secrets
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/sqlfluff lint --processes 2 dbt_project/models
+	@$(BIN)/bandit -q -r lake dlt_sources infra_assets orchestration sandbox -c pyproject.toml
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+format: setup ## format Python and SQL
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: setup ## dbt's documentation in one page
+	@$(BIN)/lakegraph docs
+
+screenshot: setup ## a picture of the graph for the README, from the running UI (needs chromium)
+	@$(BIN)/python docs/screenshot.py docs/graph.png
+
+lock: ## pin requirements.txt from pyproject.toml
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-emit-index-url --quiet --custom-compile-command "make lock" --output-file requirements.txt
+
+clean: ## stop the sandbox; remove data/, the environment and all caches
+	@if test -x $(BIN)/lakegraph; then $(BIN)/lakegraph sandbox down || true; fi
+	@if test -n "$(LAKEGRAPH_HOME)"; then echo "left alone: LAKEGRAPH_HOME=$(LAKEGRAPH_HOME)"; fi
+	@rm -rf data .venv dbt_project/target dbt_project/logs *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

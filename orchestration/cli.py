@@ -1,0 +1,308 @@
+"""The command `lakegraph`: thin over the library.
+
+What belongs here: arguments, help, printing, exit codes (0 done, 1 failed with the cause in the first line of the error output, 2 wrong
+usage). What does not: any logic. Heavy imports happen inside the commands, so that `--help` is quick.
+"""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lake.errors import LakeError, one_line
+from lake.settings import get_settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestration.runner import Summary
+
+app = typer.Typer(
+    name="lakegraph",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="One asset graph from source systems to dashboards. State lives under LAKEGRAPH_HOME (default: data/).",
+)
+infra_app = typer.Typer(no_args_is_help=True, help="Infrastructure: what is planned, made, and whether it has drifted.")
+sandbox_app = typer.Typer(no_args_is_help=True, help="Loopback stand-ins of the source systems, with generated sample data.")
+app.add_typer(infra_app, name="infra")
+app.add_typer(sandbox_app, name="sandbox")
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def main() -> None:
+    """Run the command; a `LakeError` is one line on standard error and exit code 1."""
+    try:
+        app()
+    except LakeError as error:
+        sys.stderr.write(f"error: {one_line(error)}\n")
+        sys.exit(1)
+
+
+@app.command()
+def materialize(
+    select: Annotated[
+        str,
+        typer.Option(
+            help="Dagster's selection syntax ('group:gold', '+gold/mobility/users_by_city'), or key patterns ('*green*', "
+            "'bronze/mobility/* silver/mobility/*')."
+        ),
+    ],
+    partition: Annotated[str | None, typer.Option(help="One partition, as in 2023-01.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="First partition of a range.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last partition of a range, included.")] = None,
+    publish: Annotated[
+        bool, typer.Option(help="Also swap in the copy that `lakegraph query` reads; infrastructure that is missing is always made.")
+    ] = True,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of Dagster and dbt.")] = False,
+) -> None:
+    """Materialize a selection of assets in one run, and print what was read, loaded and rejected."""
+    from orchestration import project, runner
+
+    settings = get_settings()
+    project.prepare()
+    from orchestration.build import build_defs
+
+    defs = build_defs()
+    keys = runner.resolve(select, defs)
+    tags = runner.partition_tags(keys, defs, partition, first, last)
+    extra = runner.needed_besides(keys, defs, settings)
+    keys |= extra if publish else {key for key in extra if key != runner.PUBLISH}
+    log = settings.dagster_home / "lakegraph.log"
+    with _own_console() as console:
+        with (
+            nullcontext() if verbose else runner.quiet(log),
+            _progress(console, len(keys)) as show,
+        ):
+            summary = runner.materialize(defs, keys, tags, settings, show)
+    if summary.success:
+        _print_summary(summary, _console())
+        return
+    sys.stderr.write(f"error: {summary.cause}\n")
+    sys.stderr.write(f"run {summary.run_id} failed; its log: {log}; in the UI: {settings.ui_url}/runs/{summary.run_id}\n")
+    _print_summary(summary, _console(stderr=True))
+    raise typer.Exit(1)
+
+
+@contextmanager
+def _own_console() -> Iterator["Console"]:
+    """A console on a descriptor of its own: the run's output, which is sent to a file, cannot take it along."""
+    from rich.console import Console
+
+    with os.fdopen(os.dup(2), "w") as stream:
+        yield Console(file=stream, highlight=False)
+
+
+@contextmanager
+def _progress(console: "Console", total: int) -> Iterator[Any]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+        seen: set[str] = set()
+
+        def show(progress: Any) -> None:
+            for name in progress.messages:  # a partitioned asset says so once for each partition
+                if name not in seen and not console.is_terminal:
+                    console.print(f"materialized {name}", soft_wrap=True)
+                seen.add(name)
+            bar.update(task, completed=min(len(seen), total), description=progress.running)
+
+        yield show
+
+
+def _print_summary(summary: "Summary", console: "Console") -> None:
+    from rich.table import Table
+
+    table = Table(title=f"run {summary.run_id}", title_justify="left")
+    table.add_column("asset", no_wrap=True)
+    for name in ("read", "loaded", "rejected", "duplicates", "seconds"):
+        table.add_column(name, justify="right")
+    for row in summary.rows:
+        numbers = (row.read, row.loaded, row.rejected, row.duplicates)
+        cells = ["" if n is None else f"{n:,}" for n in numbers]
+        table.add_row(row.asset, *cells, "" if row.seconds is None else f"{row.seconds:.1f}")
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
+    console.print(table)
+    own, child = summary.peak_mb
+    console.print(f"{summary.seconds:.1f} s; peak memory {own:,.0f} MB, largest child process {child:,.0f} MB")
+    if summary.failed_checks:
+        console.print(f"{len(summary.failed_checks)} of {summary.checks} checks failed:")
+        for name, severity, description in summary.failed_checks:
+            console.print(f"  {severity} {name}: {description}", soft_wrap=True)
+    else:
+        console.print(f"{summary.checks} checks passed")
+    if summary.report:
+        console.print(f"report: {summary.report}", soft_wrap=True)
+
+
+@app.command()
+def assets(select: Annotated[str, typer.Option(help="As for materialize.")] = "*") -> None:
+    """List the keys of the graph with their partitions."""
+    from orchestration import project, runner
+
+    project.prepare()
+    from orchestration.build import build_defs
+
+    defs = build_defs()
+    graph = defs.resolve_asset_graph()
+    for key in sorted(runner.resolve(select, defs)):
+        partitions = graph.get(key).partitions_def
+        typer.echo(f"{key.to_user_string()}{'  (by month)' if partitions else ''}")
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="DuckDB's SQL over the schemas bronze (views), silver and gold.")],
+    output: Annotated[Format, typer.Option("--format", help="How rows are printed; csv begins with a header line.")] = Format.table,
+) -> None:
+    """Query the published copy, read-only. It can be read at any time, also while a run is under way."""
+    from lake import publish
+
+    rows = publish.query(get_settings(), sql)
+    if output is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(rows.column_names)
+        for batch in rows.to_batches():
+            writer.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    elif output is Format.json:
+        sys.stdout.write(json.dumps(rows.to_pylist(), default=str, ensure_ascii=False) + "\n")
+    else:
+        from rich.table import Table
+
+        table = Table(caption=f"{rows.num_rows:,} rows", caption_justify="left")
+        for column in rows.schema:
+            table.add_column(column.name)
+        for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+            table.add_row(*("" if value is None else str(value) for value in row))
+        console = _console()
+        if not console.is_terminal:
+            console.width = max(console.width, 200)
+        console.print(table)
+
+
+@infra_app.command("plan")
+def infra_plan() -> None:
+    """Show what apply would change; writes nothing."""
+    from infra_assets import resources
+    from infra_assets.plan import plan_all
+
+    _print_changes(plan_all(resources(get_settings())), "nothing to change")
+
+
+@infra_app.command("apply")
+def infra_apply() -> None:
+    """Make what is missing. Applying again changes nothing."""
+    from infra_assets import resources
+    from infra_assets.plan import apply_all
+
+    _print_changes(apply_all(resources(get_settings())), "nothing changed")
+
+
+@infra_app.command("drift")
+def infra_drift() -> None:
+    """Compare the infrastructure with its declaration; exit code 1 if they differ."""
+    from infra_assets import resources
+    from infra_assets.plan import plan_all
+
+    changes = plan_all(resources(get_settings()))
+    if changes:
+        sys.stderr.write(f"error: {len(changes)} resources differ from their declaration; `lakegraph infra apply` repairs them\n")
+        _print_changes(changes, "")
+        raise typer.Exit(1)
+    typer.echo("no drift")
+
+
+def _print_changes(changes: tuple[Any, ...], none: str) -> None:
+    for change in changes:
+        typer.echo(f"{change.action} {change.resource}{f' ({change.detail})' if change.detail else ''}")
+    if not changes:
+        typer.echo(none)
+
+
+@sandbox_app.command("up")
+def sandbox_up() -> None:
+    """Generate the sample sources if they are not there, and start what serves them."""
+    from sandbox import control
+
+    with _console(stderr=True).status("generating and starting"):
+        endpoints = control.up(get_settings())
+    for name, url in endpoints.items():
+        typer.echo(f"{name}: {url}")
+
+
+@sandbox_app.command("down")
+def sandbox_down() -> None:
+    """Stop the stand-ins; the generated files stay."""
+    from sandbox import control
+
+    typer.echo("stopped" if control.down(get_settings()) else "was not running")
+
+
+@sandbox_app.command("status")
+def sandbox_status() -> None:
+    """Show the stand-ins; exit code 1 if one of them is not running."""
+    from sandbox import control
+
+    services = control.status(get_settings())
+    for service in services:
+        typer.echo(f"{service.name}: {service.state}{f' {service.url}' if service.url else ''}{f' pid {service.pid}' if service.pid else ''}")
+    if any(service.state != "running" for service in services):
+        raise typer.Exit(1)
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on; the UI has no login, so mind who can reach it.")] = "127.0.0.1",
+) -> None:
+    """Run the Dagster UI with its daemon, on the instance that `lakegraph materialize` writes to."""
+    from orchestration import project, runner
+
+    runner.open_instance(get_settings()).dispose()
+    project.prepare()
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(project.ROOT / "workspace.yaml"), "-h", host, "-p", str(port)]
+    os.chdir(project.ROOT)
+    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, our own arguments
+
+
+@app.command()
+def docs() -> None:
+    """Write dbt's documentation as one HTML page that opens from disk."""
+    from orchestration.resources.dbt import write_docs
+
+    typer.echo(f"docs: {write_docs(get_settings())}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing and how to get it; exit code 1 if something that is needed is."""
+    from orchestration.doctor import examine
+
+    findings = examine(get_settings())
+    for finding in findings:
+        mark = "ok" if finding.ok else "MISSING" if finding.needed else "optional"
+        typer.echo(f"{mark:9}{finding.name}: {finding.detail}")
+    if any(finding.needed and not finding.ok for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,347 @@
+"""Materialising a selection from the command line: what is selected, one run, and what it did.
+
+What belongs here: the way from a selection to a finished run and its summary. What does not: printing (`cli.py`) and the graph itself.
+
+The run happens in this process: the heavy imports are paid once, and the Dagster instance under LAKEGRAPH_HOME holds the run, so that
+the UI shows it. A process that is killed leaves the run as started; the tables are whole, and the next call does the rest.
+"""
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from lake.errors import LakeError
+from lake.settings import Settings
+from orchestration.partitions import month_of
+from orchestration.project import ROOT
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.asset_graph import AssetGraph  # noqa: F401
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+SYNTAX = re.compile(r"[:+()\"]|\b(?:and|or|not)\b")
+INFRA_PENDING = "infra"
+PUBLISH = dg.AssetKey(["serving", "duckdb"])
+POLL_SECONDS = 0.3
+
+
+@dataclass
+class AssetRow:
+    """A line of the summary: one asset of the run."""
+
+    asset: str
+    read: int | None = None
+    loaded: int | None = None
+    rejected: int | None = None
+    duplicates: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        run_id: the Dagster run.
+        success: whether every step succeeded; a failed check of severity WARN does not count against it.
+        cause: the first failure's cause in one line, "" if there is none.
+        rows: a line for each materialised asset.
+        failed_checks: (check, severity, description).
+        checks: number of checks that ran.
+        seconds: duration.
+        peak_mb: peak resident memory in MB: of this process, and of the largest process it started.
+        report: path of the KPI report if the run made it.
+    """
+
+    run_id: str
+    success: bool
+    cause: str
+    rows: list[AssetRow]
+    failed_checks: list[tuple[str, str, str]]
+    checks: int
+    seconds: float
+    peak_mb: tuple[float, float]
+    report: str | None = None
+
+
+@dataclass
+class Progress:
+    """Steps under way, for whoever shows them."""
+
+    total: int = 0
+    done: int = 0
+    running: str = ""
+    messages: list[str] = field(default_factory=list)
+
+
+def parse_selection(text: str) -> dg.AssetSelection:
+    """A selection in Dagster's syntax (`key:"gold/*"`, `group:silver`, `+gold/mobility/users_by_city`); plain words with `*` are
+    key patterns, several of them a union: `'bronze/mobility/* silver/mobility/*'`.
+
+    Raises:
+        LakeError: the text is not a selection.
+    """
+    from dagster._core.errors import DagsterError
+
+    words = text.split()
+    if not words:
+        raise LakeError("--select is empty: give a selection such as '*', 'bronze/mobility/*' or 'group:gold'")
+    try:
+        if SYNTAX.search(text) or (len(words) == 1 and "*" not in text.strip("*")) and text.strip("*") == text:
+            return dg.AssetSelection.from_string(text)
+        if words == ["*"]:
+            return dg.AssetSelection.all()
+        return dg.AssetSelection.from_string(" or ".join(f'key:"{word}"' for word in words))
+    except DagsterError as error:
+        raise LakeError(f"--select {text!r}: {str(error).splitlines()[0]}") from error
+
+
+def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
+    """The keys that `text` selects.
+
+    Raises:
+        LakeError: none, or a key that does not exist.
+    """
+    from dagster._core.errors import DagsterInvalidSubsetError
+
+    graph = defs.resolve_asset_graph()
+    try:
+        keys = parse_selection(text).resolve(graph)
+    except DagsterInvalidSubsetError as error:
+        raise LakeError(f"--select {text!r}: {str(error).splitlines()[0]}") from error
+    if not keys:
+        raise LakeError(f"--select {text!r} selects nothing; `lakegraph assets` lists all keys")
+    return set(keys)
+
+
+def needed_besides(keys: set[dg.AssetKey], defs: dg.Definitions, settings: Settings) -> set[dg.AssetKey]:
+    """What a selection needs to be of use: infrastructure that is not there yet, and the copy that readers open."""
+    from infra_assets import resources
+
+    extra = {dg.AssetKey([INFRA_PENDING, r.name]) for r in resources(settings) if r.plan()}
+    if any(key.path[0] in {"bronze", "silver", "gold"} for key in keys):
+        extra.add(PUBLISH)
+    return (extra & defs.resolve_asset_graph().get_all_asset_keys()) - keys
+
+
+def partition_tags(
+    keys: set[dg.AssetKey], defs: dg.Definitions, partition: str | None, first: str | None, last: str | None
+) -> dict[str, str]:
+    """The tags of a run over a range of partitions; empty if nothing selected is partitioned.
+
+    Raises:
+        LakeError: the partition is missing, malformed, unknown, or the range is empty or given in two ways.
+    """
+    if partition and (first or last):
+        raise LakeError("--partition and --from/--to exclude each other")
+    graph = defs.resolve_asset_graph()
+    partitioned = sorted(key.to_user_string() for key in keys if graph.get(key).partitions_def)
+    if not partitioned:
+        return {}
+    definitions = {graph.get(dg.AssetKey.from_user_string(key)).partitions_def for key in partitioned}
+    if len(definitions) > 1:
+        raise LakeError("the selection mixes assets of different partitions: materialize them one after another")
+    definition = definitions.pop()
+    first, last = (partition, partition) if partition else (first or last, last or first)
+    if not first or not last:
+        raise LakeError(f"{partitioned[0]} is partitioned: say which with --partition KEY or --from KEY --to KEY")
+    known = definition.get_partition_keys() if definition else []
+    for key in (first, last):
+        month_of(key)
+        if key not in known:
+            raise LakeError(f"partition {key} is not one of {known[0]} to {known[-1]}")
+    if known.index(first) > known.index(last):
+        raise LakeError(f"--from {first} is after --to {last}")
+    return {RANGE_START: first, RANGE_END: last}
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """The Dagster instance under LAKEGRAPH_HOME, configured by the project's `dagster.yaml`."""
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    wanted = (ROOT / "dagster.yaml").read_text()
+    present = home / "dagster.yaml"
+    if not present.exists() or present.read_text() != wanted:
+        shutil.copyfile(ROOT / "dagster.yaml", present)
+    os.environ["DAGSTER_HOME"] = str(home)
+    return dg.DagsterInstance.get()
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[None]:
+    """Send what this process and its children print to the file `log`; the caller's console must own another descriptor."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    saved = os.dup(1), os.dup(2)
+    with log.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+        try:
+            yield
+        finally:
+            for number, descriptor in zip((1, 2), saved, strict=True):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+
+
+def _follow(instance: dg.DagsterInstance, run_id: str, show: Callable[[Progress], None], stop: threading.Event) -> None:
+    """Show the steps of a run, read from its event log, until told to stop."""
+    progress, cursor = Progress(), None
+    while True:
+        last = stop.is_set()
+        connection = instance.get_records_for_run(run_id, cursor=cursor)
+        cursor = connection.cursor
+        for record in connection.records:
+            event = record.event_log_entry.dagster_event
+            if event is None:
+                continue
+            if event.is_step_start:
+                progress.running = event.step_key or ""
+            elif event.is_step_success or event.is_step_failure:
+                progress.done += 1
+            elif event.is_step_materialization and event.asset_key:
+                progress.messages.append(event.asset_key.to_user_string())
+        show(progress)
+        progress.messages.clear()
+        if last:
+            return
+        stop.wait(POLL_SECONDS)
+
+
+def materialize(
+    defs: dg.Definitions,
+    keys: set[dg.AssetKey],
+    tags: dict[str, str],
+    settings: Settings,
+    show: Callable[[Progress], None] = lambda _progress: None,
+) -> Summary:
+    """Materialise `keys` in one run.
+
+    Args:
+        defs: the graph.
+        keys: the assets.
+        tags: of `partition_tags`.
+        settings: where everything is.
+        show: called a few times a second with the run's progress.
+    """
+    import time
+
+    from dagster._core.utils import make_new_run_id
+
+    run_id = make_new_run_id()
+    started = time.perf_counter()
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=keys)
+    with open_instance(settings) as instance:
+        stop = threading.Event()
+        follower = threading.Thread(target=_follow, args=(instance, run_id, show, stop), daemon=True)
+        follower.start()
+        try:
+            result = job.execute_in_process(instance=instance, tags=tags, run_id=run_id, raise_on_error=False)
+        finally:
+            stop.set()
+            follower.join()
+        return _summarise(instance, run_id, result.success, time.perf_counter() - started, settings, tags)
+
+
+def _summarise(
+    instance: dg.DagsterInstance, run_id: str, success: bool, seconds: float, settings: Settings, tags: dict[str, str]
+) -> Summary:
+    from dagster._core.events import DagsterEventType as Kind
+
+    rows: dict[str, AssetRow] = {}
+    failed, checks, cause, report = [], 0, "", None
+    for entry in instance.all_logs(run_id):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if event.event_type == Kind.ASSET_MATERIALIZATION and event.asset_key:
+            name = event.asset_key.to_user_string()
+            metadata = event.step_materialization_data.materialization.metadata
+            rows[name] = _row(name, metadata, rows.get(name))
+            if name == "serving/kpi_report":
+                report = str(metadata["path"].value)
+        elif event.event_type == Kind.ASSET_CHECK_EVALUATION:
+            checks += 1
+            evaluation = event.asset_check_evaluation_data
+            if not evaluation.passed:
+                label = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
+                failed.append((label, evaluation.severity.value, evaluation.description or ""))
+        elif event.is_step_success and event.step_key:
+            _seconds(rows, event, event.event_specific_data.duration_ms / 1000)
+        elif event.is_step_failure and not cause:
+            cause = _cause(event)
+        elif event.event_type == Kind.RUN_FAILURE and not cause:
+            cause = event.message or "the run failed"
+    _accounts(rows, settings, tags)
+    return Summary(run_id, success, "" if success else cause, list(rows.values()), failed, checks, seconds, _peak_mb(), report)
+
+
+def _row(name: str, metadata: Any, before: AssetRow | None) -> AssetRow:
+    """The line of an asset. A bronze asset says for each partition what that one loaded, so its lines add up."""
+
+    def number(key: str) -> Any:
+        return metadata[key].value if key in metadata else None
+
+    if (loaded := number("rows_loaded")) is None:
+        return AssetRow(name, loaded=number("dagster/row_count"), seconds=number("Execution Duration"))
+    past = before or AssetRow(name, 0, 0, 0)
+    return AssetRow(
+        name,
+        read=(past.read or 0) + number("rows_read"),
+        loaded=(past.loaded or 0) + loaded,
+        rejected=(past.rejected or 0) + number("rows_rejected"),
+    )
+
+
+def _seconds(rows: dict[str, AssetRow], event: Any, seconds: float) -> None:
+    """A step's duration goes to its asset if it made one alone; dbt's models carry their own."""
+    name = (event.step_key or "").replace("__", "/")
+    if name in rows and rows[name].seconds is None:
+        rows[name].seconds = seconds
+
+
+def _cause(event: Any) -> str:
+    """The first line of the innermost cause of a failed step."""
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        text = str(data.user_failure_data.description)
+    else:
+        from orchestration.alerts import reason_of
+
+        text = reason_of(data.error)
+    return f"{event.step_key}: {text.splitlines()[0]}"
+
+
+def _accounts(rows: dict[str, AssetRow], settings: Settings, tags: dict[str, str]) -> None:
+    """Read, rejected and duplicate rows of silver tables, from their accounts in the published copy."""
+    from lake.duck import connect, quote
+
+    silver = [name for name in rows if name.startswith("silver/") and f"{name}__accounting" in rows]
+    if not silver or not settings.published_path.exists() or RANGE_START not in tags:
+        return
+    window = [month_of(tags[RANGE_START]), month_of(tags[RANGE_END])]
+    with connect(settings.published_path, read_only=True) as connection:
+        for name in silver:
+            table = quote("_".join(name.split("/")[1:]) + "__accounting")
+            read, loaded, rejected, duplicates = connection.execute(
+                "SELECT sum(bronze_rows), sum(silver_rows), sum(rejected_rows), sum(duplicate_rows) "
+                f"FROM silver.{table} WHERE source_month BETWEEN ? AND ?",  # noqa: S608 - the name is an asset of ours, quoted
+                window,
+            ).fetchall()[0]
+            row = rows[name]
+            row.read, row.loaded, row.rejected, row.duplicates = (int(n or 0) for n in (read, loaded, rejected, duplicates))
+
+
+def _peak_mb() -> tuple[float, float]:
+    import resource
+
+    unit = 1024.0  # Linux counts ru_maxrss in KiB
+    peaks = [resource.getrusage(who).ru_maxrss / unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return peaks[0], peaks[1]
