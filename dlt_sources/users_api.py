@@ -90,6 +90,7 @@ def _read_all(request: LoadRequest, base: str, path: str, url: str) -> list[dict
         request_max_attempts=settings.http_attempts,
         request_backoff_factor=0.2,
         request_max_retry_delay=10,
+        raise_for_status=False,  # the REST client raises by itself
     ).session
     paginator = PageNumberPaginator(base_page=1, page_param="_page", total_path=None, stop_after_empty_page=True)
     client = RESTClient(base, session=session, paginator=paginator)

@@ -280,10 +280,12 @@ def dev(
     """Run the Dagster UI with its daemon, on the instance that `lakegraph materialize` writes to."""
     from orchestration import project, runner
 
-    runner.open_instance(get_settings()).dispose()
+    settings = get_settings()
+    runner.open_instance(settings).dispose()
     project.prepare()
+    os.environ["LAKEGRAPH_HOME"] = str(settings.home)
+    os.chdir(settings.home)  # in the project's folder Dagster would warn that its dagster.yaml is not the one in use
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(project.ROOT / "workspace.yaml"), "-h", host, "-p", str(port)]
-    os.chdir(project.ROOT)
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, our own arguments
 
 

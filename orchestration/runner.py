@@ -8,7 +8,6 @@ the UI shows it. A process that is killed leaves the run as started; the tables 
 
 import os
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -167,10 +166,10 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     """The Dagster instance under LAKEGRAPH_HOME, configured by the project's `dagster.yaml`."""
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
-    wanted = (ROOT / "dagster.yaml").read_text()
+    wanted = (ROOT / "dagster.yaml").read_text().replace("base_dir: data/dagster", f"base_dir: {home}")
     present = home / "dagster.yaml"
     if not present.exists() or present.read_text() != wanted:
-        shutil.copyfile(ROOT / "dagster.yaml", present)
+        present.write_text(wanted)
     os.environ["DAGSTER_HOME"] = str(home)
     return dg.DagsterInstance.get()
 

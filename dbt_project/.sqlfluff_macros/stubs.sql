@@ -1,0 +1,13 @@
+{#- Stand-ins by which sqlfluff can template the models without dbt: each gives SQL of the shape that our macro gives. -#}
+{% macro in_window() %}true{% endmacro %}
+{% macro trip_keys(service) %}{% endmacro %}
+{% macro trip_columns() %}trip_id{% endmacro %}
+{% macro repeated_rows(relation, keys) %}select 1 as copies from {{ relation }}{% endmacro %}
+{% macro distinct_rows(relation, duplicates, keys) %}select 1 as copies from {{ relation }}{% endmacro %}
+{% macro conformed_trips(trips, service, source) %}select 1 as trip_id from {{ trips }}{% endmacro %}
+{% macro row_accounts(service, bronze, silver, rejected, duplicates) %}select 1 as bronze_rows from {{ bronze }}{% endmacro %}
+{% macro json_text(column, path) %}{{ column }}{% endmacro %}
+{% macro double(value) %}{{ value }}{% endmacro %}
+{% macro decimal(value, scale) %}{{ value }}{% endmacro %}
+{% macro double_from_text(text) %}{{ text }}{% endmacro %}
+{% macro percentile_disc(column, fraction) %}max({{ column }}){% endmacro %}
