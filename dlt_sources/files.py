@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from lake.errors import LakeError, TransientError
 from lake.settings import Settings
@@ -43,7 +43,10 @@ def redact(url: str) -> str:
     if not parts.scheme or parts.scheme == "file":
         return url
     host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:  # a password that is not percent-encoded reads as a port, say
+        return f"{parts.scheme}://(malformed URL)"
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
@@ -52,6 +55,14 @@ def _local_path(url: str) -> Path | None:
     if parts.scheme == "file":
         return Path(unquote(parts.path))
     return Path(url).expanduser() if "://" not in url else None
+
+
+def under(base: str, name: str) -> str:
+    """The URL (or path) of `name` under `base`; a query of the base, a signature say, stays a query."""
+    if _local_path(base) is not None:
+        return f"{base}/{name}"
+    parts = urlsplit(base)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
 
 class _Missing(LakeError):
@@ -94,6 +105,10 @@ def _http(settings: Settings, method: str, url: str, target: Path | None) -> "ht
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
             raise TransientError(f"{redact(url)}: {reason} after {settings.http_attempts} attempts") from error
+        except httpx.InvalidURL:
+            raise LakeError(f"{redact(url)}: is not a URL") from None  # its text may hold a part of the password
+        except httpx.RequestError as error:  # too many redirects, a body that does not decode
+            raise LakeError(f"{redact(url)}: {type(error).__name__}: {error}") from error
 
     return attempt()
 
@@ -132,7 +147,7 @@ def fetch(settings: Settings, base: str, candidates: Sequence[str], working: Pat
     working.mkdir(parents=True, exist_ok=True)
     first: _Missing | None = None
     for name in candidates:
-        url = f"{base}/{name}"
+        url = under(base, name)
         target = working / Path(name).name
         try:
             _copy(settings, url, target)
@@ -148,7 +163,7 @@ def fetch(settings: Settings, base: str, candidates: Sequence[str], working: Pat
 def probe(settings: Settings, base: str, candidates: Sequence[str]) -> str | None:
     """A signature of the first candidate that exists (ETag, or time and size), without reading it; None if none does."""
     for name in candidates:
-        url = f"{base}/{name}"
+        url = under(base, name)
         local = _local_path(url)
         try:
             if local is not None:
@@ -192,6 +207,15 @@ def open_parquet(file: Fetched) -> "pq.ParquetFile":
         parquet = pq.ParquetFile(file.path)
     except (pa.ArrowInvalid, OSError) as error:
         raise LakeError(f"{file.url}: the Parquet file is damaged: {str(error).splitlines()[0]}") from error
+    if _data_end(parquet.metadata) > file.bytes - parquet.metadata.serialized_size - 8:  # 8: the footer's length, a magic word
+        raise LakeError(f"{file.url}: the Parquet file is damaged: a part of its middle is missing")
     if parquet.metadata.num_rows == 0:
         raise LakeError(f"{file.url}: the Parquet file holds no rows")
     return parquet
+
+
+def _data_end(metadata: Any) -> int:
+    """Where the last column chunk ends, by the footer."""
+    chunks = (metadata.row_group(g).column(c) for g in range(metadata.num_row_groups) for c in range(metadata.num_columns))
+    starts = ((c.dictionary_page_offset or c.data_page_offset, c.total_compressed_size) for c in chunks)
+    return max((start + size for start, size in starts), default=0)

@@ -6,13 +6,14 @@ A month whose columns fit is imported byte for byte (dlt's file import); one who
 so memory follows the row group, not the file.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dlt_sources.files import Fetched, fetch, open_parquet
 from lake.conform import Plan, conform, plan
 from lake.errors import LakeError
-from lake.load import LoadRequest, SourceReport
+from lake.load import LoadRequest, SourceReport, zoneless
 from lake.quarantine import rejected_schema, split
 
 if TYPE_CHECKING:
@@ -72,12 +73,15 @@ def _import(file: Fetched, parquet: "pq.ParquetFile") -> Iterator[Any]:
 
 
 def _cast(file: Fetched, parquet: "pq.ParquetFile", how: Plan) -> Iterator["pa.Table"]:
+    import dlt
     import pyarrow as pa
 
+    hints = dlt.mark.make_hints(columns=zoneless({c.name: c.want for c in how.columns}))
     try:
         for batch in parquet.iter_batches(BATCH_ROWS, columns=[c.source for c in how.columns]):
-            yield conform(pa.table(batch), how, file.url)
-    except OSError as error:
+            yield dlt.mark.with_hints(conform(pa.table(batch), how, file.url), hints)
+            hints = None  # they hold for the rest
+    except (OSError, pa.ArrowException) as error:
         raise LakeError(f"{file.url}: the Parquet file is damaged: {str(error).splitlines()[0]}") from error
 
 
@@ -105,13 +109,30 @@ def zones(request: LoadRequest, report: SourceReport, *, files: Sequence[str]) -
         report.source_object, report.digest = file.url, file.digest
         report.rows_read = table.num_rows + ragged.num_rows
         yield good
-        yield from with_rejected(spec.rejected_table, [rejected, ragged])
+        yield from with_rejected(spec.rejected_table, [_in_file(rejected, ragged), ragged])
 
     @dlt.source(name="tlc", max_table_nesting=0)
     def tlc() -> Any:
         return rows
 
     return tlc()
+
+
+def _in_file(rejected: "pa.Table", ragged: "pa.Table") -> "pa.Table":
+    """`rejected` with ordinals that count the file's ragged rows too, which were not among those that were judged."""
+    import pyarrow as pa
+
+    skipped = ragged["row_ordinal"].to_pylist()  # ascending
+    ordinals = []
+    for kept in rejected["row_ordinal"].to_pylist():
+        place = kept
+        for ordinal in skipped:
+            if ordinal > place:
+                break
+            place += 1
+        ordinals.append(place)
+    index = rejected.schema.get_field_index("row_ordinal")
+    return rejected.set_column(index, "row_ordinal", pa.array(ordinals, pa.int64()))
 
 
 def with_rejected(name: str, tables: Sequence["pa.Table"]) -> Iterator[Any]:
@@ -147,9 +168,9 @@ def read_csv(file: Fetched, run_id: str) -> tuple["pa.Table", "pa.Table"]:
             {
                 "reject_reason": reason,
                 "source_object": file.url,
-                "row_ordinal": row.number - 1 if row.number else None,
+                "row_ordinal": row.number - 1,  # the header is row 1; empty lines are none
                 "run_id": run_id,
-                "raw_row": row.text,
+                "raw_row": json.dumps(row.text, ensure_ascii=False),
             }
         )
         return "skip"
@@ -165,5 +186,6 @@ def read_csv(file: Fetched, run_id: str) -> tuple["pa.Table", "pa.Table"]:
     except pa.ArrowInvalid as error:
         raise LakeError(f"{file.url}: cannot be read as CSV: {str(error).splitlines()[0]}") from error
     if table.num_rows == 0:
-        raise LakeError(f"{file.url}: the CSV file holds no rows")
+        found = f"{len(ragged):,} rows, none with the header's {table.num_columns} fields" if ragged else "no rows"
+        raise LakeError(f"{file.url}: the CSV file holds {found}")
     return table, pa.Table.from_pylist(ragged, schema=rejected_schema())

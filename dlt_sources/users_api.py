@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from dlt_sources.files import redact
 from dlt_sources.tlc import with_rejected
@@ -82,7 +83,7 @@ def _read_all(request: LoadRequest, base: str, path: str, url: str) -> list[dict
     from dlt.sources.helpers.requests import Client
     from dlt.sources.helpers.rest_client import RESTClient
     from dlt.sources.helpers.rest_client.paginators import PageNumberPaginator
-    from requests.exceptions import HTTPError, RequestException
+    from requests.exceptions import HTTPError, InvalidSchema, InvalidURL, MissingSchema, RequestException
 
     settings = request.settings
     session = Client(
@@ -93,20 +94,30 @@ def _read_all(request: LoadRequest, base: str, path: str, url: str) -> list[dict
         raise_for_status=False,  # the REST client raises by itself
     ).session
     paginator = PageNumberPaginator(base_page=1, page_param="_page", total_path=None, stop_after_empty_page=True)
-    client = RESTClient(base, session=session, paginator=paginator)
+    parts = urlsplit(base)
+    client = RESTClient(urlunsplit(parts._replace(query="")), session=session, paginator=paginator)
+    parameters = {**dict(parse_qsl(parts.query)), "_limit": PAGE_SIZE}
     records: list[dict[str, Any]] = []
+    last: list[dict[str, Any]] = []
     announced: int | None = None
     try:
-        for page in client.paginate(path, params={"_limit": PAGE_SIZE}, data_selector="$"):
-            if not all(isinstance(record, dict) for record in page):
+        for page in client.paginate(path, params=parameters, data_selector="$"):
+            # dlt makes a list of a single object (an error with status 200, say), which would never be an empty page
+            if not isinstance(page.response.json(), list) or not all(isinstance(record, dict) for record in page):
                 raise LakeError(f"{url}: answered with something else than a list of objects")
+            if page and list(page) == last:
+                raise LakeError(f"{url}: sent the same page twice; it does not heed `_page`")
+            last = list(page)
             records.extend(page)
-            total = page.response.headers.get("X-Total-Count") if page.response is not None else None
+            total = page.response.headers.get("X-Total-Count")
             announced = int(total) if total and total.isdigit() else announced
     except HTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         kind = TransientError if status >= 500 or status == 429 else LakeError  # noqa: PLR2004 - HTTP status classes
-        raise kind(f"{url}: HTTP {status} after {settings.http_attempts} attempts") from error
+        attempts = f" after {settings.http_attempts} attempts" if kind is TransientError else ""
+        raise kind(f"{url}: HTTP {status}{attempts}") from error
+    except (InvalidURL, MissingSchema, InvalidSchema) as error:  # ValueErrors, whose text holds the URL
+        raise LakeError(f"{url}: is not a URL ({type(error).__name__})") from None
     except ValueError as error:  # requests' JSONDecodeError is one
         raise LakeError(f"{url}: the answer is not JSON: {str(error).splitlines()[0]}") from error
     except RequestException as error:

@@ -83,7 +83,8 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
     import pyarrow.types as pt
 
     lowered = {name.lower(): (name, kind) for name, kind in known.items()}
-    columns, new, untyped, taken = [], [], [], {}
+    columns, new, untyped = [], [], []
+    taken: dict[str, str] = {}  # name in lower case → the file's column
     for field in schema:
         declared = spec.match(field.name)
         if declared:
@@ -96,14 +97,16 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
         else:
             name, want = field.name, _widened(field.type)
             new.append(name)
-        if name in taken:
-            raise LakeError(f"{source_object}: columns {taken[name]} and {field.name} are both {spec.identifier}.{name}")
-        taken[name] = field.name
+        if name.lower() in taken:
+            raise LakeError(f"{source_object}: columns {taken[name.lower()]} and {field.name} are both {spec.identifier}.{name}")
+        if name.lower() == (spec.partition_column or "").lower():
+            raise LakeError(f"{source_object}: column {field.name} has the name of the partition column of {spec.identifier}")
+        taken[name.lower()] = field.name
         if not _registers(field.type, want) and not _castable(field.type, want):
             raise LakeError(f"{source_object}: column {field.name} is {field.type}, {spec.identifier} declares {want}")
         renamed = field.name.lower() != name.lower()
         columns.append(ColumnPlan(field.name, name, field.type, want, renamed or not _registers(field.type, want)))
-    missing = tuple(name for name in spec.columns if name not in taken)
+    missing = tuple(name for name in spec.columns if name.lower() not in taken)
     if len(missing) == len(spec.columns):
         raise LakeError(f"{source_object}: has none of the columns of {spec.identifier}; found {', '.join(schema.names)}")
     if required := [name for name in missing if spec.columns[name].required]:

@@ -234,6 +234,18 @@ def _with_new_names(mapping_json: str, names: Sequence[str]) -> str | None:
     return NameMapping(root=fields).model_dump_json() if changed else None
 
 
+def _check_types(table: "Table", schemas: "Sequence[pa.Schema]") -> None:
+    """Refuse a file whose column is of another type than the table's: another load has added it in the meantime, as it saw it."""
+    from pyiceberg import types as it
+
+    widened: dict[Any, Any] = {it.IntegerType(): it.LongType(), it.FloatType(): it.DoubleType()}
+    types = {field.name.lower(): field.field_type for field in table.schema().fields}
+    for field in (f for schema in schemas for f in schema):
+        have, want = iceberg_type(field.type), types[field.name.lower()]
+        if have != widened.get(want, want):
+            raise TransientError(f"{'.'.join(table.name())}: column {field.name} has become {want} and the file holds {have}")
+
+
 def replace(
     catalog: "Catalog",
     identifier: str,
@@ -260,7 +272,7 @@ def replace(
         The table after the commit, and whether anything was committed.
 
     Raises:
-        TransientError: other writers won the race every time.
+        TransientError: other writers won the race every time, or gave a new column another type.
     """
     import pyarrow.parquet as pq
     from pyiceberg.exceptions import CommitFailedException, ValidationException
@@ -287,6 +299,7 @@ def replace(
                         update.add_column(name, iceberg_type(arrow_type))
         if new:
             table = catalog.load_table(identifier)
+        _check_types(table, schemas)
         names = sorted({f.name for schema in schemas for f in schema})
         with table.transaction() as transaction:
             if mapping := _with_new_names(table.properties[NAME_MAPPING], names):

@@ -9,6 +9,7 @@ package left behind by a dead run would block the next one.
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -80,8 +81,16 @@ def known_columns(catalog: "Catalog", spec: TableSpec) -> dict[str, "pa.DataType
     return {f.name: f.type for f in schema if f.name not in spec.columns and f.name != spec.partition_column}
 
 
+def zoneless(types: "Mapping[str, pa.DataType]") -> dict[str, Any]:
+    """dlt's column hints that keep timestamps without a zone as they are."""
+    import pyarrow.types as pt
+
+    return {name: {"name": name, "timezone": False} for name, kind in types.items() if pt.is_timestamp(kind) and kind.tz is None}
+
+
 def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]:
     """Run the pipeline; the files it delivers, by table. They lie in the request's working folder."""
+    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")  # before dlt is imported: a load tells nobody about itself
     import dlt
 
     delivered: dict[str, list[Path]] = {}
@@ -107,6 +116,9 @@ def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]
     pipeline = dlt.pipeline(
         request.pipeline_name, destination=iceberg_files, dataset_name="bronze", pipelines_dir=str(request.working / "pipelines")
     )
+    # dlt labels a timestamp without a zone as UTC unless told not to; readers in another zone would then see other times.
+    known = {**{f.name: f.type for f in request.spec.arrow_schema()}, **request.known_columns}
+    source.resources[request.spec.table].apply_hints(columns=zoneless(known))
     pipeline.config.restore_from_destination = False  # state lives in Iceberg's snapshots, never in a folder
     pipeline.run(source, loader_file_format="parquet")
     return delivered

@@ -33,7 +33,11 @@ class Maintained:
 
 
 def expirable(table: "Table", before: datetime) -> list[int]:
-    """Snapshots older than `before`, but never the current one nor one with the newest account of a partition."""
+    """Snapshots replaced before `before`, but never the current one nor one with the newest account of a partition.
+
+    What counts is when a snapshot ceased to be the current one, not when it became it: the published copy may have been reading it a
+    moment ago, however old it is.
+    """
     newest: dict[str, int] = {}
     for snapshot in sorted(table.snapshots(), key=lambda s: s.sequence_number or 0):
         properties = dict(snapshot.summary.additional_properties) if snapshot.summary else {}
@@ -42,7 +46,12 @@ def expirable(table: "Table", before: datetime) -> list[int]:
     current = table.current_snapshot()
     keep = {*newest.values(), *([current.snapshot_id] if current else [])}
     limit = int(before.timestamp() * 1000)
-    return [s.snapshot_id for s in table.snapshots() if s.timestamp_ms < limit and s.snapshot_id not in keep]
+    replaced = {s.parent_snapshot_id: s.timestamp_ms for s in table.snapshots()}
+    return [
+        s.snapshot_id
+        for s in table.snapshots()
+        if replaced.get(s.snapshot_id, s.timestamp_ms) < limit and s.snapshot_id not in keep
+    ]
 
 
 def _named_files(table: "Table") -> set[Path]:

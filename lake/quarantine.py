@@ -7,7 +7,8 @@ rules that need business sense; those are silver's.
 from typing import TYPE_CHECKING
 
 from lake.duck import literal, quote
-from lake.spec import TableSpec
+from lake.errors import LakeError
+from lake.spec import DECIMAL, TableSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,13 +34,25 @@ def _sql_type(kind: str) -> str:
     return scalars.get(kind, kind.upper())
 
 
+def _is_lossless(value: str, kind: str) -> str:
+    """SQL: whether the cast of `value` to `kind` keeps it whole; DuckDB itself rounds '1.5' to 2 without a word."""
+    wider = {"long": "DOUBLE", "date": "TIMESTAMP"}.get(kind)
+    if match := DECIMAL.fullmatch(kind):
+        precision, scale = int(match[1]), int(match[2])
+        wider = f"DECIMAL(38,{min(38 - precision + scale, scale + 10)})"
+    if wider is None:
+        return "true"
+    return f"CAST(TRY_CAST({value} AS {_sql_type(kind)}) AS {wider}) IS NOT DISTINCT FROM TRY_CAST({value} AS {wider})"
+
+
 def split(
     rows: "pa.Table", spec: TableSpec, *, source_object: str, run_id: str, first_ordinal: int = 1
 ) -> tuple["pa.Table", "pa.Table"]:
     """Split `rows` into those that keep the spec's rules, in its columns and types, and those that do not.
 
-    A row is rejected for the first of: `invalid_<column>` (a text that is not of the declared type), `missing_<column>` (a required
-    column is null or empty), `duplicate_<columns>` (the unique columns equal those of an earlier row of the same load).
+    A row is rejected for the first of: `invalid_<column>` (a text that is not of the declared type, or not without loss),
+    `missing_<column>` (a required column is null or empty), `duplicate_<columns>` (the unique columns, in their types, equal those of an
+    earlier good row of the same load).
 
     Args:
         rows: raw rows; columns are found by the spec's source names, without case. Others are left out.
@@ -50,28 +63,34 @@ def split(
 
     Returns:
         Good rows with `spec.arrow_schema()`, and rejected rows with `rejected_schema()`; together as many as `rows`.
+
+    Raises:
+        LakeError: the source has no column at all for one that is required or unique.
     """
     import duckdb
 
     present = {name.lower(): name for name in rows.column_names}
-    reasons, values = [], []
+    casts, reasons, values = {}, [], []
     for name, column in spec.columns.items():
         raw = present.get((column.source or name).lower())
+        if raw is None and (column.required or name in spec.unique):
+            raise LakeError(f"{source_object}: column {column.source or name} of {spec.identifier} is missing")
         value = "NULL" if raw is None else quote(raw)
         cast = f"TRY_CAST({value} AS {_sql_type(column.type)})"
+        casts[name] = cast
         values.append(f"{cast} AS {quote(name)}")
         if raw is not None and column.type != "string":
-            reasons.append((f"nullif(trim(CAST({value} AS VARCHAR)), '') IS NOT NULL AND {cast} IS NULL", f"invalid_{name}"))
+            unfit = f"({cast} IS NULL OR NOT {_is_lossless(value, column.type)})"
+            reasons.append((f"nullif(trim(CAST({value} AS VARCHAR)), '') IS NOT NULL AND {unfit}", f"invalid_{name}"))
         if column.required:
             reasons.append((f"nullif(trim(CAST({value} AS VARCHAR)), '') IS NULL", f"missing_{name}"))
-    if spec.unique:
-        keys = ", ".join(quote(present[(spec.columns[u].source or u).lower()]) for u in spec.unique)
-        reasons.append(("_nth > 1", f"duplicate_{'_'.join(spec.unique)}"))
-        nth = f"row_number() OVER (PARTITION BY {keys} ORDER BY _ordinal)"
-    else:
-        nth = "1"
     verdict = " ".join(f"WHEN {test} THEN {literal(reason)}" for test, reason in reasons)
-    verdict = f"CASE {verdict} END" if verdict else "NULL"
+    verdict = f"CASE {verdict} END" if verdict else "CAST(NULL AS VARCHAR)"
+    duplicate = "CAST(NULL AS VARCHAR)"
+    if spec.unique:
+        keys = ", ".join(casts[name] for name in spec.unique)
+        nth = f"row_number() OVER (PARTITION BY _broken IS NULL, {keys} ORDER BY _ordinal)"
+        duplicate = f"CASE WHEN {nth} > 1 THEN {literal('duplicate_' + '_'.join(spec.unique))} END"
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
         con.register("raw_rows", rows)
@@ -79,8 +98,8 @@ def split(
             f"""
             CREATE TABLE judged AS
             WITH numbered AS (SELECT *, row_number() OVER () + {first_ordinal - 1} AS _ordinal FROM raw_rows),
-            counted AS (SELECT *, {nth} AS _nth FROM numbered)
-            SELECT *, {verdict} AS _reason FROM counted
+            judged AS (SELECT *, {verdict} AS _broken FROM numbered)
+            SELECT *, coalesce(_broken, {duplicate}) AS _reason FROM judged
             """  # noqa: S608 - identifiers come from a validated spec, literals are escaped
         )
         columns = ", ".join(quote(c) for c in rows.column_names)

@@ -56,7 +56,12 @@ def view_sql(table: "Table", view: str, *, snapshot_id: int | None = None, loade
         view: the quoted name of the view.
         snapshot_id: an older snapshot, for time travel.
         loaded_at: whether to add the column `_loaded_at`, the time of the snapshot's commit in UTC.
+
+    Raises:
+        LakeError: the table has no such snapshot (any more).
     """
+    if snapshot_id and not table.snapshot_by_id(snapshot_id):
+        raise LakeError(f"{'.'.join(table.name())}: has no snapshot {snapshot_id}; it may have expired")
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id else table.current_snapshot()
     files = iceberg.files_of(table, snapshot)
     schema = table.schema()

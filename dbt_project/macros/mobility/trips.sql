@@ -25,6 +25,8 @@
         when pickup_zone_id is null or pickup_zone_id not between 1 and 265 then 'unknown_zone'
         when fare_amount < 0 or total_amount < 0 then 'negative_amount'
         when not trip_distance_miles between 0 and 500 then 'impossible_distance'
+        -- what no decimal(18, 2) holds would become null in silver: rather here, where it is seen
+        when not (fare_amount < 1e16 and total_amount < 1e16 and abs(coalesce(tip_amount, 0)) < 1e16) then 'amount_out_of_range'
     end
 {%- endmacro %}
 

@@ -2,7 +2,7 @@ with
 
 conformed as (
 
-    select * from {{ ref('mobility_fhv_trips__conformed') }}
+    {{ conformed_fhv_trips() }}
 
 ),
 

@@ -2,7 +2,7 @@ with
 
 conformed as (
 
-    select * from {{ ref('mobility_green_trips__conformed') }}
+    {{ conformed_green_trips() }}
 
 ),
 

@@ -2,7 +2,7 @@ with
 
 conformed as (
 
-    select * from {{ ref('mobility_yellow_trips__conformed') }}
+    {{ conformed_yellow_trips() }}
 
 ),
 
