@@ -246,7 +246,7 @@ def window_sql(sql: str, home: str) -> str:
 
 def _with_trips(sql: str, home: str, trips: str) -> str:
     changed, count = re.subn(
-        r"\btrips as \(.*?\n\),\s*renamed as \(", lambda _: f"trips as ({trips}), renamed as (", sql, flags=re.S
+        r"\btrips as \(.*?\n\s*\),\s*renamed as \(", lambda _: f"trips as ({trips}), renamed as (", sql, flags=re.S
     )
     if count != 1:
         raise RuntimeError(f"{home}: expected one CTE `trips` before `renamed` in the compiled model, found {count}")

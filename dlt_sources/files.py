@@ -1,9 +1,11 @@
-"""Files at URLs: fetched whole, retried, digested, and refused with one clear sentence when they are not what they claim.
+"""Files at URLs: fetched whole, retried, digested, and refused with one clear sentence when they are not what
+they claim.
 
-What belongs here: folders, `file://`, `http(s)://`, `s3://`, `gs://`, and the checks of a file's outer form. What does not: what the
-columns mean.
+What belongs here: folders, `file://`, `http(s)://`, `s3://`, `gs://`, and the checks of a file's outer form.
+What does not: what the columns mean.
 
-A file is always copied, never linked: a source file that somebody rewrites in place must not change a table that has loaded it.
+A file is always copied, never linked: a source file that somebody rewrites in place must not change a table
+that has loaded it.
 """
 
 import hashlib
@@ -65,7 +67,7 @@ def under(base: str, name: str) -> str:
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
 
-class _Missing(LakeError):
+class _MissingError(LakeError):
     """The object does not exist; another candidate may."""
 
 
@@ -92,7 +94,7 @@ def _http(settings: Settings, method: str, url: str, target: Path | None) -> "ht
             with http_client(settings) as client, client.stream(method, url) as response:
                 status = f"HTTP {response.status_code} {response.reason_phrase}"
                 if response.status_code in ABSENT:
-                    raise _Missing(f"{redact(url)}: not there ({status})")
+                    raise _MissingError(f"{redact(url)}: not there ({status})")
                 if response.status_code >= 500 or response.status_code == 429:  # noqa: PLR2004 - HTTP status classes
                     raise TransientError(f"{redact(url)}: {status} after {settings.http_attempts} attempts")
                 if response.status_code >= 400:  # noqa: PLR2004
@@ -116,14 +118,15 @@ def _http(settings: Settings, method: str, url: str, target: Path | None) -> "ht
 def _filesystem(url: str) -> tuple[Any, str]:
     import fsspec
 
-    return fsspec.core.url_to_fs(url)
+    filesystem, path = fsspec.core.url_to_fs(url)
+    return filesystem, path
 
 
 def _copy(settings: Settings, url: str, target: Path) -> None:
     local = _local_path(url)
     if local is not None:
         if not local.is_file():
-            raise _Missing(f"{url}: no such file")
+            raise _MissingError(f"{url}: no such file")
         shutil.copyfile(local, target)
     elif url.startswith(("http://", "https://")):
         _http(settings, "GET", url, target)
@@ -132,7 +135,7 @@ def _copy(settings: Settings, url: str, target: Path) -> None:
         try:
             filesystem.get_file(path, str(target))
         except FileNotFoundError:
-            raise _Missing(f"{redact(url)}: no such object") from None
+            raise _MissingError(f"{redact(url)}: no such object") from None
         except OSError as error:
             raise TransientError(f"{redact(url)}: {error}") from error
 
@@ -145,13 +148,13 @@ def fetch(settings: Settings, base: str, candidates: Sequence[str], working: Pat
         TransientError: the server failed at each of `settings.http_attempts` attempts.
     """
     working.mkdir(parents=True, exist_ok=True)
-    first: _Missing | None = None
+    first: _MissingError | None = None
     for name in candidates:
         url = under(base, name)
         target = working / Path(name).name
         try:
             _copy(settings, url, target)
-        except _Missing as error:
+        except _MissingError as error:
             first = first or error
             continue
         with target.open("rb") as stream:
@@ -161,7 +164,9 @@ def fetch(settings: Settings, base: str, candidates: Sequence[str], working: Pat
 
 
 def probe(settings: Settings, base: str, candidates: Sequence[str]) -> str | None:
-    """A signature of the first candidate that exists (ETag, or time and size), without reading it; None if none does."""
+    """A signature of the first candidate that exists (ETag, or time and size), without reading it; None if
+    none does.
+    """
     for name in candidates:
         url = under(base, name)
         local = _local_path(url)
@@ -177,7 +182,7 @@ def probe(settings: Settings, base: str, candidates: Sequence[str]) -> str | Non
                 filesystem, path = _filesystem(url)
                 info = filesystem.info(path)
                 return str(info.get("etag") or info.get("ETag") or f"{info.get('mtime')}-{info.get('size')}")
-        except (_Missing, FileNotFoundError):
+        except (_MissingError, FileNotFoundError):
             continue
     return None
 
@@ -198,7 +203,9 @@ def open_parquet(file: Fetched) -> "pq.ParquetFile":
         stream.seek(max(0, file.bytes - len(MAGIC)))
         tail = stream.read(len(MAGIC))
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<error")):
-        raise LakeError(f"{file.url}: is a web page, not a Parquet file: {' '.join(head[:80].decode('utf-8', 'replace').split())}")
+        raise LakeError(
+            f"{file.url}: is a web page, not a Parquet file: {' '.join(head[:80].decode('utf-8', 'replace').split())}"
+        )
     if not head.startswith(MAGIC):
         raise LakeError(f"{file.url}: is not a Parquet file (it begins with {head[:4]!r})")
     if tail != MAGIC or file.bytes < SMALLEST_PARQUET:
@@ -207,7 +214,9 @@ def open_parquet(file: Fetched) -> "pq.ParquetFile":
         parquet = pq.ParquetFile(file.path)
     except (pa.ArrowInvalid, OSError) as error:
         raise LakeError(f"{file.url}: the Parquet file is damaged: {str(error).splitlines()[0]}") from error
-    if _data_end(parquet.metadata) > file.bytes - parquet.metadata.serialized_size - 8:  # 8: the footer's length, a magic word
+    if (
+        _data_end(parquet.metadata) > file.bytes - parquet.metadata.serialized_size - 8
+    ):  # 8: the footer's length, a magic word
         raise LakeError(f"{file.url}: the Parquet file is damaged: a part of its middle is missing")
     if parquet.metadata.num_rows == 0:
         raise LakeError(f"{file.url}: the Parquet file holds no rows")
@@ -216,6 +225,8 @@ def open_parquet(file: Fetched) -> "pq.ParquetFile":
 
 def _data_end(metadata: Any) -> int:
     """Where the last column chunk ends, by the footer."""
-    chunks = (metadata.row_group(g).column(c) for g in range(metadata.num_row_groups) for c in range(metadata.num_columns))
+    chunks = (
+        metadata.row_group(g).column(c) for g in range(metadata.num_row_groups) for c in range(metadata.num_columns)
+    )
     starts = ((c.dictionary_page_offset or c.data_page_offset, c.total_compressed_size) for c in chunks)
     return max((start + size for start, size in starts), default=0)

@@ -1,9 +1,10 @@
 """New York's Taxi and Limousine Commission: monthly trip files in Parquet, and the list of taxi zones in CSV.
 
-What belongs here: reading those files into the columns their specs declare. What does not: which trips are valid; that is silver's.
+What belongs here: reading those files into the columns their specs declare. What does not: which trips are
+valid; that is silver's.
 
-A month whose columns fit is imported byte for byte (dlt's file import); one whose types have drifted is cast, row group by row group,
-so memory follows the row group, not the file.
+A month whose columns fit is imported byte for byte (dlt's file import); one whose types have drifted is cast,
+row group by row group, so memory follows the row group, not the file.
 """
 
 import json
@@ -80,13 +81,13 @@ def _cast(file: Fetched, parquet: "pq.ParquetFile", how: Plan) -> Iterator["pa.T
     try:
         for batch in parquet.iter_batches(BATCH_ROWS, columns=[c.source for c in how.columns]):
             yield dlt.mark.with_hints(conform(pa.table(batch), how, file.url), hints)
-            hints = None  # they hold for the rest
     except (OSError, pa.ArrowException) as error:
         raise LakeError(f"{file.url}: the Parquet file is damaged: {str(error).splitlines()[0]}") from error
 
 
 def zones(request: LoadRequest, report: SourceReport, *, files: Sequence[str]) -> "DltSource":
-    """The taxi zones. Rows with a wrong number of fields, without a numeric id, or with one seen before are rejected.
+    """The taxi zones. Rows with a wrong number of fields, without a numeric id, or with one seen before are
+    rejected.
 
     Args:
         request: the table.
@@ -119,7 +120,9 @@ def zones(request: LoadRequest, report: SourceReport, *, files: Sequence[str]) -
 
 
 def _in_file(rejected: "pa.Table", ragged: "pa.Table") -> "pa.Table":
-    """`rejected` with ordinals that count the file's ragged rows too, which were not among those that were judged."""
+    """`rejected` with ordinals that count the file's ragged rows too, which were not among those that were
+    judged.
+    """
     import pyarrow as pa
 
     skipped = ragged["row_ordinal"].to_pylist()  # ascending
@@ -181,7 +184,9 @@ def read_csv(file: Fetched, run_id: str) -> tuple["pa.Table", "pa.Table"]:
             file.path,
             read_options=csv.ReadOptions(use_threads=False),  # row numbers of ragged rows need one thread
             parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
-            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+            convert_options=csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
         )
     except pa.ArrowInvalid as error:
         raise LakeError(f"{file.url}: cannot be read as CSV: {str(error).splitlines()[0]}") from error

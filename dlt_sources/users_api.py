@@ -1,9 +1,11 @@
 """The app's users: a paginated REST API in the manner of JSONPlaceholder.
 
-What belongs here: paging, retries and the count of what the server said it has. What does not: flattening; silver does it.
+What belongs here: paging, retries and the count of what the server said it has. What does not: flattening;
+silver does it.
 
-dlt's REST client does the work: its session retries connection errors, 429 and 5xx with backoff, and every request has a timeout.
-Nested objects are kept as the JSON they came as, so that a field nobody has seen before is not lost.
+dlt's REST client does the work: its session retries connection errors, 429 and 5xx with backoff, and every
+request has a timeout. Nested objects are kept as the JSON they came as, so that a field nobody has seen
+before is not lost.
 """
 
 import hashlib
@@ -48,9 +50,11 @@ def users(request: LoadRequest, report: SourceReport, *, path: str = "users") ->
         records = _read_all(request, base, path, url)
         report.source_object, report.rows_read = url, len(records)
         report.digest = hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
-        # Nested values as JSON text, the rest as text too: `split` casts to the declared types and rejects what does not fit.
+        # Nested values as JSON text, the rest as text too: `split` casts to the declared types and rejects
+        # what does not fit.
         columns = {
-            name: [_text(record.get(column.source or name)) for record in records] for name, column in spec.columns.items()
+            name: [_text(record.get(column.source or name)) for record in records]
+            for name, column in spec.columns.items()
         }
         table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
         by_name = spec.model_copy(
@@ -78,10 +82,11 @@ def _read_all(request: LoadRequest, base: str, path: str, url: str) -> list[dict
 
     Raises:
         TransientError: the server did not answer after all attempts.
-        LakeError: it answered with something else than lists of objects, with none at all, or with fewer than it announced.
+        LakeError: it answered with something else than lists of objects, with none at all, or with fewer than
+        it announced.
     """
     from dlt.sources.helpers.requests import Client
-    from dlt.sources.helpers.rest_client import RESTClient
+    from dlt.sources.helpers.rest_client.client import RESTClient
     from dlt.sources.helpers.rest_client.paginators import PageNumberPaginator
     from requests.exceptions import HTTPError, InvalidSchema, InvalidURL, MissingSchema, RequestException
 
@@ -102,7 +107,8 @@ def _read_all(request: LoadRequest, base: str, path: str, url: str) -> list[dict
     announced: int | None = None
     try:
         for page in client.paginate(path, params=parameters, data_selector="$"):
-            # dlt makes a list of a single object (an error with status 200, say), which would never be an empty page
+            # dlt makes a list of a single object (an error with status 200, say), which would never be an
+            # empty page
             if not isinstance(page.response.json(), list) or not all(isinstance(record, dict) for record in page):
                 raise LakeError(f"{url}: answered with something else than a list of objects")
             if page and list(page) == last:

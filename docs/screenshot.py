@@ -1,7 +1,7 @@
 """A picture of the asset graph, taken of the running UI by headless Chromium.
 
-What belongs here: starting `dagster dev` on a free port and opening its lineage page; `make screenshot` and the browser test use it. What
-does not: assertions.
+What belongs here: starting `dagster dev` on a free port and opening its lineage page; `make screenshot` and
+the browser test use it. What does not: assertions.
 """
 
 import os

@@ -83,9 +83,7 @@ def _drift_check(static: Resource, settings_factory: Callable[[], Settings]) -> 
         return dg.AssetCheckResult(
             passed=not pending,
             severity=dg.AssetCheckSeverity.ERROR,
-            description=f"{len(pending)} to repair: materialize {PREFIX}/{static.name}"
-            if pending
-            else "as desired",
+            description=f"{len(pending)} to repair: materialize {PREFIX}/{static.name}" if pending else "as desired",
             metadata=_metadata("pending", pending),
         )
 

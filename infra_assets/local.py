@@ -36,9 +36,7 @@ class Folders:
     settings: Settings
 
     name: ClassVar[str] = "folders"
-    description: ClassVar[str] = (
-        "Folders under `LAKEGRAPH_HOME`: lake, DuckDB, staging, working folders, reports."
-    )
+    description: ClassVar[str] = "Folders under `LAKEGRAPH_HOME`: lake, DuckDB, staging, working folders, reports."
     kinds: ClassVar[frozenset[str]] = frozenset({"filesystem"})
     deps: ClassVar[tuple[str, ...]] = ()
     pool: ClassVar[str | None] = None
@@ -76,9 +74,7 @@ class IcebergNamespaces:
     settings: Settings
 
     name: ClassVar[str] = "iceberg_namespaces"
-    description: ClassVar[str] = (
-        "The Iceberg catalog (SQLite) and its namespaces: the layers that hold Iceberg tables."
-    )
+    description: ClassVar[str] = "The Iceberg catalog (SQLite) and its namespaces: the layers that hold Iceberg tables."
     kinds: ClassVar[frozenset[str]] = frozenset({"iceberg", "sqlite"})
     deps: ClassVar[tuple[str, ...]] = ("folders",)
     pool: ClassVar[str | None] = None
@@ -109,13 +105,9 @@ class IcebergNamespaces:
                 with closing(self._open_read_only()) as catalog:
                     return {namespace[0] for namespace in catalog.list_namespaces()}
             except OperationalError as error:
-                if "no such table" in str(
-                    error
-                ):  # the file is there, but whoever made it has died before its tables
+                if "no such table" in str(error):  # the file is there, but whoever made it has died before its tables
                     return set()
-                if "readonly database" in str(
-                    error
-                ):  # reading wants to write: a journal is to be rolled back
+                if "readonly database" in str(error):  # reading wants to write: a journal is to be rolled back
                     raise LakeError(
                         f"Iceberg catalog {self.settings.catalog_db}: a process was killed while it wrote; "
                         f"materialize infra/{self.name} to roll that back"
@@ -179,9 +171,7 @@ class DuckdbSchemas:
     lock_seconds: float = duck.LOCK_WAIT_SECONDS
 
     name: ClassVar[str] = "duckdb_schemas"
-    description: ClassVar[str] = (
-        "The DuckDB file that dbt writes and its schemas: bronze (views), silver, gold."
-    )
+    description: ClassVar[str] = "The DuckDB file that dbt writes and its schemas: bronze (views), silver, gold."
     kinds: ClassVar[frozenset[str]] = frozenset({"duckdb"})
     deps: ClassVar[tuple[str, ...]] = ("folders",)
     pool: ClassVar[str | None] = "duckdb_writer"
@@ -251,9 +241,7 @@ def local_resources(settings: Settings) -> tuple[Resource, ...]:
 
 
 def _missing_schemas(connection: "duckdb.DuckDBPyConnection") -> tuple[str, ...]:
-    rows = connection.execute(
-        "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database()"
-    )
+    rows = connection.execute("SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database()")
     present = {name for (name,) in rows.fetchall()}
     return tuple(name for name in LAYERS if name not in present)
 
@@ -273,13 +261,9 @@ def _is_usable_folder(path: Path) -> bool:
     except OSError as error:
         raise _no_access(path, error) from error
     if is_folder and not os.access(path, os.W_OK | os.X_OK):
-        raise LakeError(
-            f"{path} is not writable: give this user write access, or set LAKEGRAPH_HOME to another folder"
-        )
+        raise LakeError(f"{path} is not writable: give this user write access, or set LAKEGRAPH_HOME to another folder")
     if not is_folder and os.path.lexists(path):
-        raise LakeError(
-            f"{path} is in the way of a folder of that name: move it away, or set LAKEGRAPH_HOME elsewhere"
-        )
+        raise LakeError(f"{path} is in the way of a folder of that name: move it away, or set LAKEGRAPH_HOME elsewhere")
     return is_folder
 
 
@@ -303,6 +287,4 @@ def _exists(path: Path) -> bool:
 
 
 def _no_access(path: Path, error: OSError) -> LakeError:
-    return LakeError(
-        f"{path} cannot be made or read ({error.strerror}): set LAKEGRAPH_HOME to a writable folder"
-    )
+    return LakeError(f"{path} cannot be made or read ({error.strerror}): set LAKEGRAPH_HOME to a writable folder")

@@ -74,15 +74,11 @@ def in_order(resources: Iterable[Resource]) -> tuple[Resource, ...]:
     by_name = {resource.name: resource for resource in resources}
     for resource in by_name.values():
         if missing := set(resource.deps) - by_name.keys():
-            raise LakeError(
-                f"infra/{resource.name} depends on unknown resources: {', '.join(sorted(missing))}"
-            )
+            raise LakeError(f"infra/{resource.name} depends on unknown resources: {', '.join(sorted(missing))}")
     try:
         order = tuple(TopologicalSorter({name: r.deps for name, r in by_name.items()}).static_order())
     except CycleError as error:
-        raise LakeError(
-            f"infra resources depend on each other in a circle: {' → '.join(error.args[1])}"
-        ) from None
+        raise LakeError(f"infra resources depend on each other in a circle: {' → '.join(error.args[1])}") from None
     return tuple(by_name[name] for name in order)
 
 

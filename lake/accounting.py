@@ -1,14 +1,13 @@
 """Row accounting: what a load read, loaded and rejected, and whether that adds up.
 
-What belongs here: the `LoadAccount` and its form as Iceberg snapshot properties. What does not: committing (`lake.iceberg`), and
-the accounts of silver tables, which are SQL (`dbt_project`, macro `row_accounting`).
+What belongs here: the `LoadAccount` and its form as Iceberg snapshot properties. What does not: committing
+(`lake.iceberg`), and the accounts of silver tables, which are SQL (`dbt_project`, macro `row_accounting`).
 
-An account travels in the properties of the very snapshot that holds its rows, so there is no moment at which one exists without
-the other.
+An account travels in the properties of the very snapshot that holds its rows, so there is no moment at which
+one exists without the other.
 """
 
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from typing import Any
 
 PREFIX = "lakegraph."
@@ -42,11 +41,13 @@ class LoadAccount:
 
     @property
     def unaccounted(self) -> int:
-        """read - loaded - rejected: 0 if every row is accounted for."""
+        """Read - loaded - rejected: 0 if every row is accounted for."""
         return self.rows_read - self.rows_loaded - self.rows_rejected
 
     def same_content(self, other: "LoadAccount | None") -> bool:
-        """Whether `other` is a load of the same rows under the same declaration: repeating it changes nothing."""
+        """Whether `other` is a load of the same rows under the same declaration: repeating it changes
+        nothing.
+        """
         return other is not None and (self.digest, self.fingerprint) == (other.digest, other.fingerprint)
 
     def to_properties(self) -> dict[str, str]:
@@ -55,7 +56,9 @@ class LoadAccount:
 
     @classmethod
     def from_properties(cls, properties: dict[str, str]) -> "LoadAccount | None":
-        """The account held by a snapshot's properties, None if the snapshot is not a load of ours (maintenance, say)."""
+        """The account held by a snapshot's properties, None if the snapshot is not a load of ours
+        (maintenance, say).
+        """
         values: dict[str, Any] = {}
         for field in fields(cls):
             text = properties.get(PREFIX + field.name.replace("_", "-"))
@@ -75,4 +78,3 @@ class LoadResult:
     total_rows: int
     new_columns: tuple[str, ...] = ()
     casts: tuple[str, ...] = ()
-    finished_at: datetime = datetime.min.replace(tzinfo=UTC)

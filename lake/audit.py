@@ -1,10 +1,12 @@
 """The row account of a bronze table, taken anew from what is committed.
 
-What belongs here: comparing the accounts in the snapshots' properties with the rows the manifests hold. What does not: judging silver.
+What belongs here: comparing the accounts in the snapshots' properties with the rows the manifests hold. What
+does not: judging silver.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from lake import iceberg
 from lake.catalog import open_catalog
@@ -24,7 +26,7 @@ class Finding:
 
     @property
     def unaccounted(self) -> int:
-        """read - stored - rejected; 0 if every row is accounted for."""
+        """Read - stored - rejected; 0 if every row is accounted for."""
         return self.rows_read - self.rows_stored - self.rows_rejected
 
     def sentence(self) -> str:
@@ -60,5 +62,5 @@ def audit(spec: TableSpec, partitions: Sequence[str], settings: Settings) -> lis
     ]
 
 
-def _by_key(counts: "dict[object, int]") -> dict[str, int]:
-    return {getattr(key, "isoformat", str)() if key else "": rows for key, rows in counts.items()}
+def _by_key(counts: dict[date | None, int]) -> dict[str, int]:
+    return {key.isoformat() if key else "": rows for key, rows in counts.items()}

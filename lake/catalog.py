@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
 LAYERS = ("bronze", "silver", "gold")
-NAMESPACES = ("bronze", "silver")  # the layers that hold Iceberg tables; gold lives in DuckDB or BigQuery alone
+NAMESPACES = (
+    "bronze",
+    "silver",
+)  # the layers that hold Iceberg tables; gold lives in DuckDB or BigQuery alone
 
 
 def open_catalog(settings: Settings) -> "Catalog":

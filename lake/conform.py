@@ -1,7 +1,8 @@
 """How a file's columns become a table's columns: which fit as they are, which are cast, which are new.
 
-What belongs here: the decision (`plan`) and the cast (`conform`), both pure. What does not: reading files. Sources change types
-from one month to the next without notice; what can be cast without loss is cast, anything else stops the load.
+What belongs here: the decision (`plan`) and the cast (`conform`), both pure. What does not: reading files.
+Sources change types from one month to the next without notice; what can be cast without loss is cast,
+anything else stops the load.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """One column of a file: its name there, its name and type in the table, and whether it must be rewritten to fit."""
+    """One column of a file: its name there, its name and type in the table, and whether it must be rewritten
+    to fit.
+    """
 
     source: str
     name: str
@@ -47,7 +50,9 @@ class Plan:
 
 
 def _registers(have: "pa.DataType", want: "pa.DataType") -> bool:
-    """Whether a Parquet column of type `have` may stand in a table column of type `want` as it is (legal promotions)."""
+    """Whether a Parquet column of type `have` may stand in a table column of type `want` as it is (legal
+    promotions).
+    """
     import pyarrow.types as pt
 
     text = (pt.is_string(have) or pt.is_large_string(have)) and pt.is_string(want)
@@ -57,14 +62,18 @@ def _registers(have: "pa.DataType", want: "pa.DataType") -> bool:
 
 
 def _castable(have: "pa.DataType", want: "pa.DataType") -> bool:
-    """Whether a cast is ever lossless: numbers to numbers, timestamps to timestamps, nulls to anything. Text is never guessed."""
+    """Whether a cast is ever lossless: numbers to numbers, timestamps to timestamps, nulls to anything. Text
+    is never guessed.
+    """
     import pyarrow.types as pt
 
     def number(kind: "pa.DataType") -> bool:
         return bool(pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind))
 
     same_clock = pt.is_timestamp(have) and pt.is_timestamp(want) and bool(have.tz) == bool(want.tz)
-    return bool(pt.is_null(have) or (number(have) and number(want)) or same_clock or (pt.is_date(have) and pt.is_date(want)))
+    return bool(
+        pt.is_null(have) or (number(have) and number(want)) or same_clock or (pt.is_date(have) and pt.is_date(want))
+    )
 
 
 def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"], source_object: str) -> Plan:
@@ -77,7 +86,8 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
         source_object: the file's name, for messages.
 
     Raises:
-        LakeError: a column has a type that no lossless cast reaches; two columns are one without case; a required or every
+        LakeError: a column has a type that no lossless cast reaches; two columns are one without case; a
+        required or every
             declared column is missing.
     """
     import pyarrow.types as pt
@@ -98,9 +108,13 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
             name, want = field.name, _widened(field.type)
             new.append(name)
         if name.lower() in taken:
-            raise LakeError(f"{source_object}: columns {taken[name.lower()]} and {field.name} are both {spec.identifier}.{name}")
+            raise LakeError(
+                f"{source_object}: columns {taken[name.lower()]} and {field.name} are both {spec.identifier}.{name}"
+            )
         if name.lower() == (spec.partition_column or "").lower():
-            raise LakeError(f"{source_object}: column {field.name} has the name of the partition column of {spec.identifier}")
+            raise LakeError(
+                f"{source_object}: column {field.name} has the name of the partition column of {spec.identifier}"
+            )
         taken[name.lower()] = field.name
         if not _registers(field.type, want) and not _castable(field.type, want):
             raise LakeError(f"{source_object}: column {field.name} is {field.type}, {spec.identifier} declares {want}")
@@ -108,7 +122,9 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
         columns.append(ColumnPlan(field.name, name, field.type, want, renamed or not _registers(field.type, want)))
     missing = tuple(name for name in spec.columns if name.lower() not in taken)
     if len(missing) == len(spec.columns):
-        raise LakeError(f"{source_object}: has none of the columns of {spec.identifier}; found {', '.join(schema.names)}")
+        raise LakeError(
+            f"{source_object}: has none of the columns of {spec.identifier}; found {', '.join(schema.names)}"
+        )
     if required := [name for name in missing if spec.columns[name].required]:
         raise LakeError(f"{source_object}: column {required[0]} of {spec.identifier} is missing")
     return Plan(tuple(columns), tuple(new), missing, tuple(untyped))

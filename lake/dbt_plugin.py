@@ -1,7 +1,8 @@
-"""dbt-duckdb plugin `iceberg`: the files that a model wrote become one snapshot of an Iceberg table, and a view over it.
+"""dbt-duckdb plugin `iceberg`: what a model wrote becomes one snapshot of an Iceberg table, and a view over it.
 
-What belongs here: the hand-over from dbt's materialization `iceberg` (`dbt_project/macros/materializations/iceberg.sql`) to
-`lake.iceberg`. What does not: SQL of models. It runs inside dbt's process, whose DuckDB connection it shares for the view.
+What belongs here: the hand-over from dbt's materialization `iceberg`
+(`dbt_project/macros/materializations/iceberg.sql`) to `lake.iceberg`. What does not: SQL of models. It runs inside dbt's
+process, whose DuckDB connection it shares for the view.
 """
 
 import os
@@ -29,10 +30,12 @@ class Plugin(BasePlugin):
         type(self).connection = conn
 
     def store(self, target_config: TargetConfig) -> None:
-        """Replace the months of the window by the files under the target's location, in one snapshot, and point the view at it.
+        """Replace the months of the window by the files under the target's location, in one snapshot, and
+        point the view at it.
 
-        The config holds `partition_by`, and `from_month` and `to_month` as ISO dates (both included, None for no bound). Files lie in
-        hive folders (`source_month=2023-01-01`). A month of the window without a file becomes empty.
+        The config holds `partition_by`, and `from_month` and `to_month` as ISO dates (both included, None for
+        no bound). Files lie in hive folders (`source_month=2023-01-01`). A month of the window without a file
+        becomes empty.
         """
         import pyarrow.parquet as pq
 
@@ -40,7 +43,8 @@ class Plugin(BasePlugin):
         config = target_config.config
         column, low, high = config["partition_by"], config.get("from_month"), config.get("to_month")
         relation = target_config.relation
-        identifier = f"{relation.schema}.{relation.identifier}"
+        schema, name = str(relation.schema), str(relation.identifier)
+        identifier = f"{schema}.{name}"
         assert target_config.location is not None  # noqa: S101 - the materialization always gives one
         folder = Path(target_config.location.path)
         types = {c["name"]: c["dtype"] for c in config["columns"] if c["name"] != column}
@@ -55,9 +59,12 @@ class Plugin(BasePlugin):
             month = partition.isoformat() if partition else ""
             return (low is None or low <= month) and (high is None or month <= high)
 
-        properties = {"lakegraph.run-id": os.environ.get("LAKEGRAPH_RUN_ID", "manual"), "lakegraph.model": relation.identifier}
+        properties = {
+            "lakegraph.run-id": os.environ.get("LAKEGRAPH_RUN_ID", "manual"),
+            "lakegraph.model": name,
+        }
         table, _ = iceberg.replace(catalog, identifier, files, replaces=replaced, properties=properties)
-        sql = views.view_sql(table, f"{quote(relation.schema)}.{quote(relation.identifier)}", loaded_at=False)
+        sql = views.view_sql(table, f"{quote(schema)}.{quote(name)}", loaded_at=False)
         with type(self).connection.cursor() as cursor:
             cursor.execute(sql)
         shutil.rmtree(folder, ignore_errors=True)

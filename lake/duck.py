@@ -46,11 +46,13 @@ def connect(
     from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
     if read_only and not path.exists():
-        raise LakeError(f"{path} does not exist yet: materialize something first (`lakegraph materialize --select ...`)")
+        raise LakeError(
+            f"{path} does not exist yet: materialize something first (`lakegraph materialize --select ...`)"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
 
     @retry(
-        retry=retry_if_exception(lambda e: _is_locked(e)),
+        retry=retry_if_exception(_is_locked),
         stop=stop_after_delay(wait_seconds),
         wait=wait_random_exponential(0.05, max=1),
         reraise=True,

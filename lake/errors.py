@@ -1,14 +1,18 @@
 """The one exception type whose text is written for the person who has to act on it.
 
-What belongs here: `LakeError`, its transient variant and the search for one in a chain of causes. What does not: handling.
-Libraries wrap errors (dlt three times over), so a step asks `root_cause` for the sentence to show in its first line.
+What belongs here: `LakeError`, its transient variant and the search for one in a chain of causes. What does
+not: handling. Libraries wrap errors (dlt three times over), so a step asks `root_cause` for the sentence to
+    show in its
+first line.
 """
 
 from collections.abc import Iterator
 
 
 class LakeError(Exception):
-    """A failure whose message names the object, the reason and, where there is one, the remedy, in one line."""
+    """A failure whose message names the object, the reason and, where there is one, the remedy, in one
+    line.
+    """
 
 
 class TransientError(LakeError):
@@ -31,7 +35,9 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of `error`'s root cause on one line; other exceptions than ours are prefixed with their type."""
+    """The message of `error`'s root cause on one line; other exceptions than ours are prefixed with their
+    type.
+    """
     cause = root_cause(error)
     text = " ".join(str(cause).split()) or type(cause).__name__
     return text if isinstance(cause, LakeError) else f"{type(cause).__name__}: {text}"

@@ -1,12 +1,15 @@
-"""Iceberg tables as this project uses them: made from columns, replaced by partition, read back with their accounts.
+"""Iceberg tables as this project uses them: made from columns, replaced by partition, read back with their
+accounts.
 
-What belongs here: creating, evolving and committing tables, in one snapshot each, and reading what their metadata says. What does
+What belongs here: creating, evolving and committing tables, in one snapshot each, and reading what their
+metadata says. What does
 not: how files come to be (`lake.destination`, `lake.dbt_plugin`), and SQL views (`lake.views`).
 
-Files are registered, not rewritten: a Parquet file whose column names match the table's but for case joins the table as it is, its
-columns resolved through the table's name mapping. `Table.add_files` would refuse such a file (it checks names before the mapping) and
-takes partition values only from column statistics; we build the `DataFile` with the partition we know. A reader fills an identity
-partition column that is absent from the file from the partition's value, as the Iceberg specification says ("Column Projection").
+Files are registered, not rewritten: a Parquet file whose column names match the table's but for case joins
+the table as it is, its columns resolved through the table's name mapping. `Table.add_files` would refuse such
+a file (it checks names before the mapping) and takes partition values only from column statistics; we build
+the `DataFile` with the partition we know. A reader fills an identity partition column that is absent from the
+file from the partition's value, as the Iceberg specification says ("Column Projection").
 """
 
 import contextlib
@@ -34,8 +37,8 @@ PROPERTIES = {
     "format-version": "2",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "10",
-    # pyiceberg would replay a lost commit with the file list it began with, and so keep both of two loads of one partition.
-    # `replace` works the commit out anew instead.
+    # pyiceberg would replay a lost commit with the file list it began with, and so keep both of two loads of
+    # one partition. `replace` works the commit out anew instead.
     "commit.retry.num-retries": "0",
 }
 COMMIT_ATTEMPTS = 20
@@ -43,14 +46,17 @@ COMMIT_ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class NewFile:
-    """A Parquet file to be registered. `partition` is the date of the partition it belongs to, None if there is none."""
+    """A Parquet file to be registered. `partition` is the date of the partition it belongs to, None if there
+    is none.
+    """
 
     path: Path
     partition: date | None = None
 
 
 def iceberg_type(arrow_type: "pa.DataType") -> Any:
-    """The Iceberg type of an Arrow type; small integers widen to long and floats to double, for sources drift between them.
+    """The Iceberg type of an Arrow type; small integers widen to long and floats to double, for sources drift
+    between them.
 
     Raises:
         LakeError: there is no such Iceberg type.
@@ -84,11 +90,16 @@ def table_location(warehouse: Path, identifier: str) -> Path:
 
 
 def load_or_create(
-    catalog: "Catalog", identifier: str, columns: Mapping[str, Any], partition_column: str | None, warehouse: Path
+    catalog: "Catalog",
+    identifier: str,
+    columns: Mapping[str, Any],
+    partition_column: str | None,
+    warehouse: Path,
 ) -> "Table":
     """The table `identifier`, created with `columns` (name to Iceberg type) if it does not exist.
 
-    `partition_column`, a date, is added and partitions the table by identity. Losing a race to create it is no error.
+    `partition_column`, a date, is added and partitions the table by identity. Losing a race to create it is
+    no error.
     """
     from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
     from pyiceberg.partitioning import PartitionField, PartitionSpec
@@ -106,7 +117,7 @@ def load_or_create(
         spec = PartitionSpec(PartitionField(len(fields), 1000, IdentityTransform(), partition_column))
     schema = Schema(*fields)
     with contextlib.suppress(NamespaceAlreadyExistsError):
-        catalog.create_namespace(identifier.split(".")[0])
+        catalog.create_namespace(identifier.split(".", maxsplit=1)[0])
     with contextlib.suppress(TableAlreadyExistsError):
         return catalog.create_table(
             identifier,
@@ -177,7 +188,9 @@ def rows_by_partition(table: "Table") -> dict[date | None, int]:
 
 
 def accounts(table: "Table") -> dict[str, LoadAccount]:
-    """The newest account of each partition ("" for an unpartitioned table), from the snapshots' properties."""
+    """The newest account of each partition ("" for an unpartitioned table), from the snapshots'
+    properties.
+    """
     newest: dict[str, LoadAccount] = {}
     for snapshot in sorted(table.snapshots(), key=lambda s: s.sequence_number or 0):
         properties = dict(snapshot.summary.additional_properties) if snapshot.summary else {}
@@ -187,7 +200,9 @@ def accounts(table: "Table") -> dict[str, LoadAccount]:
 
 
 def _data_file(table: "Table", file: NewFile) -> "DataFile":
-    """The manifest entry of `file`: statistics from its footer, columns resolved by name without regard to case."""
+    """The manifest entry of `file`: statistics from its footer, columns resolved by name without regard to
+    case.
+    """
     import pyarrow.parquet as pq
     from pyiceberg.io.pyarrow import compute_statistics_plan, data_file_statistics_from_parquet_metadata
     from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
@@ -198,7 +213,8 @@ def _data_file(table: "Table", file: NewFile) -> "DataFile":
     metadata = pq.read_metadata(file.path)
     ids = {name.lower(): schema.find_field(name).field_id for name in schema.column_names}
     mapping = {column: ids[column.lower()] for column in (c.path for c in metadata.schema)}
-    # Columns without statistics (the TLC's files have none) are left out of the plan: pyiceberg would warn about each one.
+    # Columns without statistics (the TLC's files have none) are left out of the plan: pyiceberg would warn
+    # about each one.
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     bare = [c.path for i, c in enumerate(metadata.schema) if not all(g.column(i).is_stats_set for g in groups)]
     modes = {f"write.metadata.metrics.column.{schema.find_column_name(mapping[path])}": "none" for path in bare}
@@ -221,7 +237,9 @@ def _data_file(table: "Table", file: NewFile) -> "DataFile":
 
 
 def _with_new_names(mapping_json: str, names: Sequence[str]) -> str | None:
-    """The name mapping with each of `names` listed under the column it equals without case; None if nothing is new."""
+    """The name mapping with each of `names` listed under the column it equals without case; None if nothing
+    is new.
+    """
     from pyiceberg.table.name_mapping import MappedField, NameMapping
 
     mapping = NameMapping.model_validate_json(mapping_json)
@@ -235,7 +253,9 @@ def _with_new_names(mapping_json: str, names: Sequence[str]) -> str | None:
 
 
 def _check_types(table: "Table", schemas: "Sequence[pa.Schema]") -> None:
-    """Refuse a file whose column is of another type than the table's: another load has added it in the meantime, as it saw it."""
+    """Refuse a file whose column is of another type than the table's: another load has added it in the
+    meantime, as it saw it.
+    """
     from pyiceberg import types as it
 
     widened: dict[Any, Any] = {it.IntegerType(): it.LongType(), it.FloatType(): it.DoubleType()}
@@ -243,7 +263,21 @@ def _check_types(table: "Table", schemas: "Sequence[pa.Schema]") -> None:
     for field in (f for schema in schemas for f in schema):
         have, want = iceberg_type(field.type), types[field.name.lower()]
         if have != widened.get(want, want):
-            raise TransientError(f"{'.'.join(table.name())}: column {field.name} has become {want} and the file holds {have}")
+            raise TransientError(
+                f"{'.'.join(table.name())}: column {field.name} has become {want} and the file holds {have}"
+            )
+
+
+def _with_new_columns(catalog: "Catalog", table: "Table", identifier: str, schemas: "Sequence[pa.Schema]") -> "Table":
+    """The table, with a column added for each one of `schemas` that it lacks."""
+    known = {name.lower() for name in table.schema().column_names}
+    new = {f.name: f.type for schema in schemas for f in schema if f.name.lower() not in known}
+    if not new:
+        return table
+    with table.transaction() as transaction, transaction.update_schema() as update:
+        for name, arrow_type in new.items():
+            update.add_column(name, iceberg_type(arrow_type))
+    return catalog.load_table(identifier)
 
 
 def replace(
@@ -255,10 +289,12 @@ def replace(
     properties: Mapping[str, str],
     unless: Callable[["Table"], bool] = lambda _table: False,
 ) -> tuple["Table", bool]:
-    """Replace, in one snapshot, the files of every partition for which `replaces` holds by `files`; evolve the schema before it.
+    """Replace, in one snapshot, the files of every partition for which `replaces` holds by `files`; evolve
+    the schema before it.
 
-    Other writers may commit in between: the replacement is then worked out anew on their table, up to `COMMIT_ATTEMPTS` times. A
-    column of a file that the table lacks is added; names that differ in case alone join the name mapping.
+    Other writers may commit in between: the replacement is then worked out anew on their table, up to
+    `COMMIT_ATTEMPTS` times. A column of a file that the table lacks is added; names that differ in case alone
+    join the name mapping.
 
     Args:
         catalog: the catalog that holds the table.
@@ -277,7 +313,13 @@ def replace(
     import pyarrow.parquet as pq
     from pyiceberg.exceptions import CommitFailedException, ValidationException
     from sqlalchemy.exc import OperationalError
-    from tenacity import RetryError, retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+    from tenacity import (
+        RetryError,
+        retry,
+        retry_if_exception_type,
+        stop_after_attempt,
+        wait_random_exponential,
+    )
 
     schemas = [pq.read_schema(file.path) for file in files]
 
@@ -290,15 +332,7 @@ def replace(
         table = catalog.load_table(identifier)
         if unless(table):
             return table, False
-        with table.transaction() as transaction:
-            known = {name.lower() for name in table.schema().column_names}
-            new = {f.name: f.type for schema in schemas for f in schema if f.name.lower() not in known}
-            if new:
-                with transaction.update_schema() as update:
-                    for name, arrow_type in new.items():
-                        update.add_column(name, iceberg_type(arrow_type))
-        if new:
-            table = catalog.load_table(identifier)
+        table = _with_new_columns(catalog, table, identifier, schemas)
         _check_types(table, schemas)
         names = sorted({f.name for schema in schemas for f in schema})
         with table.transaction() as transaction:
@@ -316,4 +350,6 @@ def replace(
         return attempt()
     except RetryError as error:
         cause = error.last_attempt.exception()
-        raise TransientError(f"{identifier}: {COMMIT_ATTEMPTS} commits in a row lost to other writers: {cause}") from cause
+        raise TransientError(
+            f"{identifier}: {COMMIT_ATTEMPTS} commits in a row lost to other writers: {cause}"
+        ) from cause

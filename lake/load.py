@@ -1,11 +1,13 @@
-"""One load of one bronze table: run a dlt pipeline over a source, then commit what it delivered in one snapshot.
+"""One load of one bronze table: run a dlt pipeline over a source, then commit what it delivered in one
+snapshot.
 
 What belongs here: the request, the dlt destination, the order of commits. What does not: sources, Dagster.
 
-dlt extracts, normalises and delivers Parquet files into the table's data folder, where no snapshot names them yet; the commit is ours:
-rejected rows first, then the rows, so that an account is only ever seen with all that it accounts for. A load that dies on the way
-leaves files without a name, swept later by maintenance, and is simply run again. Each load has a dlt working folder of its own, for a
-package left behind by a dead run would block the next one.
+dlt extracts, normalises and delivers Parquet files into the table's data folder, where no snapshot names them
+yet; the commit is ours: rejected rows first, then the rows, so that an account is only ever seen with all
+that it accounts for. A load that dies on the way leaves files without a name, swept later by maintenance, and
+is simply run again. Each load has a dlt working folder of its own, for a package left behind by a dead run
+would block the next one.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What is to be loaded: a table, one of its partitions (None if it has none), for which run, under which settings.
+    """What is to be loaded: a table, one of its partitions (None if it has none), for which run, under which
+    settings.
 
     `working` is a folder for the source's temporary files; it is removed when the load ends.
     """
@@ -55,7 +58,8 @@ class LoadRequest:
 class SourceReport:
     """What a source learns while it is read; it fills this in, the commit reads it.
 
-    `rows_read` counts rows at the source, independently of what arrives: read = loaded + rejected is then a check that can fail.
+    `rows_read` counts rows at the source, independently of what arrives: read = loaded + rejected is then a
+    check that can fail.
     """
 
     source_object: str = ""
@@ -69,7 +73,9 @@ SourceFactory = Callable[[LoadRequest, SourceReport], "DltSource"]
 
 
 def known_columns(catalog: "Catalog", spec: TableSpec) -> dict[str, "pa.DataType"]:
-    """Columns that the table has gained beyond its declaration, with their Arrow types; empty if there is no table yet."""
+    """Columns that the table has gained beyond its declaration, with their Arrow types; empty if there is no
+    table yet.
+    """
     from pyiceberg.exceptions import NoSuchTableError
     from pyiceberg.io.pyarrow import schema_to_pyarrow
 
@@ -82,15 +88,21 @@ def known_columns(catalog: "Catalog", spec: TableSpec) -> dict[str, "pa.DataType
 
 
 def zoneless(types: "Mapping[str, pa.DataType]") -> dict[str, Any]:
-    """dlt's column hints that keep timestamps without a zone as they are."""
+    """Dlt's column hints that keep timestamps without a zone as they are."""
     import pyarrow.types as pt
 
-    return {name: {"name": name, "timezone": False} for name, kind in types.items() if pt.is_timestamp(kind) and kind.tz is None}
+    return {
+        name: {"name": name, "timezone": False}
+        for name, kind in types.items()
+        if pt.is_timestamp(kind) and kind.tz is None
+    }
 
 
 def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]:
     """Run the pipeline; the files it delivers, by table. They lie in the request's working folder."""
-    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")  # before dlt is imported: a load tells nobody about itself
+    os.environ.setdefault(
+        "RUNTIME__DLTHUB_TELEMETRY", "false"
+    )  # before dlt is imported: a load tells nobody about itself
     import dlt
 
     delivered: dict[str, list[Path]] = {}
@@ -105,7 +117,7 @@ def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]
         skip_dlt_columns_and_tables=True,
         max_parallel_load_jobs=1,
     )
-    def iceberg_files(path: str, table: dict[str, Any]) -> None:
+    def iceberg_files(path: Any, table: Any, /) -> None:
         target = folder / f"{len(delivered)}_{Path(path).name}"
         try:
             target.hardlink_to(path)
@@ -114,9 +126,13 @@ def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]
         delivered.setdefault(table["name"], []).append(target)
 
     pipeline = dlt.pipeline(
-        request.pipeline_name, destination=iceberg_files, dataset_name="bronze", pipelines_dir=str(request.working / "pipelines")
+        request.pipeline_name,
+        destination=iceberg_files,
+        dataset_name="bronze",
+        pipelines_dir=str(request.working / "pipelines"),
     )
-    # dlt labels a timestamp without a zone as UTC unless told not to; readers in another zone would then see other times.
+    # dlt labels a timestamp without a zone as UTC unless told not to; readers in another zone would then see
+    # other times.
     known = {**{f.name: f.type for f in request.spec.arrow_schema()}, **request.known_columns}
     source.resources[request.spec.table].apply_hints(columns=zoneless(known))
     pipeline.config.restore_from_destination = False  # state lives in Iceberg's snapshots, never in a folder
@@ -132,7 +148,9 @@ def _commit(
     files: list[Path],
     account: LoadAccount,
 ) -> tuple[Any, bool]:
-    """Register `files` as the whole content of the partition (or of the table), unless the same load is there already."""
+    """Register `files` as the whole content of the partition (or of the table), unless the same load is there
+    already.
+    """
     spec = request.spec
     table = iceberg.load_or_create(
         catalog,
@@ -156,20 +174,26 @@ def _commit(
 
 
 def load(
-    spec: TableSpec, factory: SourceFactory, settings: Settings, *, partition: date | None = None, run_id: str = "manual"
+    spec: TableSpec,
+    factory: SourceFactory,
+    settings: Settings,
+    *,
+    partition: date | None = None,
+    run_id: str = "manual",
 ) -> LoadResult:
     """Load one table, or one of its partitions, from its source.
 
     Args:
         spec: the table.
-        factory: given the request and a report to fill in, the dlt source. Its resources are named `spec.table` and
-            `spec.rejected_table`.
+        factory: given the request and a report to fill in, the dlt source. Its resources are named
+            `spec.table` and `spec.rejected_table`.
         settings: where the tables live.
         partition: the date of the partition; None for an unpartitioned table.
         run_id: who asks.
 
     Returns:
-        The account. `changed` is False if the table already held this very content: then nothing was committed.
+        The account. `changed` is False if the table already held this very content: then nothing was
+        committed.
 
     Raises:
         LakeError: what stopped the load, in one line; the table is as it was.
@@ -180,7 +204,9 @@ def load(
     from lake.quarantine import rejected_schema
 
     if (spec.partition_column is None) != (partition is None):
-        raise LakeError(f"{spec.identifier}: partition {partition} does not fit a table partitioned by {spec.partition_column}")
+        raise LakeError(
+            f"{spec.identifier}: partition {partition} does not fit a table partitioned by {spec.partition_column}"
+        )
     catalog = open_catalog(settings)
     report = SourceReport()
     settings.dlt_home.mkdir(parents=True, exist_ok=True)
@@ -226,7 +252,6 @@ def load(
         total_rows=sum(iceberg.rows_by_partition(table).values()),
         new_columns=report.new_columns,
         casts=report.casts,
-        finished_at=datetime.now(UTC),
     )
 
 

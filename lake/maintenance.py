@@ -2,8 +2,10 @@
 
 What belongs here: what may be removed, and when. What does not: a schedule.
 
-pyiceberg's `expire_snapshots` removes snapshots and no files, and a load that died leaves files no snapshot names: so files are
-compared with what the metadata names, and only those older than an age go, for a younger one may belong to a commit under way.
+pyiceberg's `expire_snapshots` removes snapshots and no files, and a load that died leaves files no snapshot
+names: so files are compared with what the metadata names, and only those older than an age go, for a younger
+    one may belong to a
+commit under way.
 """
 
 import shutil
@@ -33,10 +35,11 @@ class Maintained:
 
 
 def expirable(table: "Table", before: datetime) -> list[int]:
-    """Snapshots replaced before `before`, but never the current one nor one with the newest account of a partition.
+    """Snapshots replaced before `before`, but never the current one nor one with the newest account of a
+    partition.
 
-    What counts is when a snapshot ceased to be the current one, not when it became it: the published copy may have been reading it a
-    moment ago, however old it is.
+    What counts is when a snapshot ceased to be the current one, not when it became it: the published copy may
+    have been reading it a moment ago, however old it is.
     """
     newest: dict[str, int] = {}
     for snapshot in sorted(table.snapshots(), key=lambda s: s.sequence_number or 0):

@@ -2,8 +2,9 @@
 
 What belongs here: the copy and the swap, and reading the copy. What does not: what is in it.
 
-DuckDB locks a file for the process that writes it, so nobody could read while dbt runs. Readers open a copy instead; `os.replace` swaps
-it under them: who has the old one open reads on in it to the end, who opens next gets the new one. Nobody meets a lock or half a run.
+DuckDB locks a file for the process that writes it, so nobody could read while dbt runs. Readers open a copy
+instead; `os.replace` swaps it under them: who has the old one open reads on in it to the end, who opens next
+gets the new one. Nobody meets a lock or half a run.
 """
 
 import os
@@ -34,22 +35,26 @@ class Published:
 def publish(settings: Settings) -> Published:
     """Refresh the bronze views, then copy the private DuckDB file and swap the copy in.
 
-    The caller holds the pool `duckdb_writer`; another writer outside of it is waited for. The private file is checkpointed and closed
-    before it is copied, and the copy is written to disk before it gets its name.
+    The caller holds the pool `duckdb_writer`; another writer outside of it is waited for. The private file is
+    checkpointed and closed before it is copied, and the copy is written to disk before it gets its name.
     """
     with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
         views.refresh(connection, settings)
         relations: dict[str, int] = dict(
             connection.execute(
-                "SELECT table_schema, count(*) FROM information_schema.tables WHERE table_schema IN ('bronze', 'silver', 'gold') "
+                "SELECT table_schema, count(*) FROM information_schema.tables "
+                "WHERE table_schema IN ('bronze', 'silver', 'gold') "
                 "GROUP BY 1 ORDER BY 1"
             ).fetchall()
         )
         connection.execute("CHECKPOINT")
-        # A shared lock is not to be had while we hold the write lock, and nobody may write between close and copy: copy here.
+        # A shared lock is not to be had while we hold the write lock, and nobody may write between close and
+        # copy: copy here.
         target = settings.published_path
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".publishing-", suffix=".duckdb", delete=False) as temporary:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=".publishing-", suffix=".duckdb", delete=False
+        ) as temporary:
             copy = Path(temporary.name)
             try:
                 with settings.duckdb_path.open("rb") as source:

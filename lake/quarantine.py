@@ -1,7 +1,7 @@
 """Rows that break a table's rules: found, counted, and kept with the reason and the raw row.
 
-What belongs here: the split of an Arrow table into good and rejected rows by the spec's rules, in SQL over Arrow. What does not:
-rules that need business sense; those are silver's.
+What belongs here: the split of an Arrow table into good and rejected rows by the spec's rules, in SQL over
+Arrow. What does not: rules that need business sense; those are silver's.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def rejected_schema() -> "pa.Schema":
-    """Columns of every `bronze.<table>__rejected`: reject_reason, source_object, row_ordinal (from 1), run_id, raw_row (JSON)."""
+    """Columns of every `bronze.<table>__rejected`: reject_reason, source_object, row_ordinal (from 1),
+    run_id, raw_row (JSON).
+    """
     import pyarrow as pa
 
     return pa.schema(
@@ -35,7 +37,9 @@ def _sql_type(kind: str) -> str:
 
 
 def _is_lossless(value: str, kind: str) -> str:
-    """SQL: whether the cast of `value` to `kind` keeps it whole; DuckDB itself rounds '1.5' to 2 without a word."""
+    """SQL: whether the cast of `value` to `kind` keeps it whole; DuckDB itself rounds '1.5' to 2 without a
+    word.
+    """
     wider = {"long": "DOUBLE", "date": "TIMESTAMP"}.get(kind)
     if match := DECIMAL.fullmatch(kind):
         precision, scale = int(match[1]), int(match[2])
@@ -50,9 +54,9 @@ def split(
 ) -> tuple["pa.Table", "pa.Table"]:
     """Split `rows` into those that keep the spec's rules, in its columns and types, and those that do not.
 
-    A row is rejected for the first of: `invalid_<column>` (a text that is not of the declared type, or not without loss),
-    `missing_<column>` (a required column is null or empty), `duplicate_<columns>` (the unique columns, in their types, equal those of an
-    earlier good row of the same load).
+    A row is rejected for the first of: `invalid_<column>` (a text that is not of the declared type, or not
+    without loss), `missing_<column>` (a required column is null or empty), `duplicate_<columns>` (the unique
+    columns, in their types, equal those of an earlier good row of the same load).
 
     Args:
         rows: raw rows; columns are found by the spec's source names, without case. Others are left out.
@@ -62,7 +66,8 @@ def split(
         first_ordinal: ordinal of the first row in its source.
 
     Returns:
-        Good rows with `spec.arrow_schema()`, and rejected rows with `rejected_schema()`; together as many as `rows`.
+        Good rows with `spec.arrow_schema()`, and rejected rows with `rejected_schema()`; together as many as
+        `rows`.
 
     Raises:
         LakeError: the source has no column at all for one that is required or unique.
@@ -108,7 +113,8 @@ def split(
         ).to_arrow_table()
         rejected = con.sql(
             f"""
-            SELECT _reason, {literal(source_object)}, _ordinal, {literal(run_id)}, CAST(to_json(struct_pack({columns})) AS VARCHAR)
+            SELECT _reason, {literal(source_object)}, _ordinal, {literal(run_id)},
+                CAST(to_json(struct_pack({columns})) AS VARCHAR)
             FROM judged WHERE _reason IS NOT NULL ORDER BY _ordinal
             """  # noqa: S608
         ).to_arrow_table()

@@ -1,9 +1,11 @@
-"""Everything that can be set from outside, in one frozen object read from `LAKEGRAPH_*` environment variables.
+"""Everything that can be set from outside, in one frozen object read from `LAKEGRAPH_*` environment
+variables.
 
-What belongs here: settings, their defaults, and the folder layout under `LAKEGRAPH_HOME`. What does not: I/O at import, and any
-default that reaches a live system unasked: the default sources are the loopback sandbox.
+What belongs here: settings, their defaults, and the folder layout under `LAKEGRAPH_HOME`. What does not: I/O
+at import, and any default that reaches a live system unasked: the default sources are the loopback sandbox.
 
-Maps keyed by `Target` or `Sources` are exhaustive: a missing entry raises `KeyError`; nothing falls back to production.
+Maps keyed by `Target` or `Sources` are exhaustive: a missing entry raises `KeyError`; nothing falls back to
+production.
 """
 
 import json
@@ -50,7 +52,8 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    # -- the folders under LAKEGRAPH_HOME --------------------------------------------------------------------------
+    # -- the folders under LAKEGRAPH_HOME
+    # --------------------------------------------------------------------------
 
     @property
     def warehouse(self) -> Path:
@@ -79,12 +82,12 @@ class Settings(BaseSettings):
 
     @property
     def dlt_home(self) -> Path:
-        """dlt's working folders, one for each load."""
+        """Dlt's working folders, one for each load."""
         return self.home / "dlt"
 
     @property
     def dbt_target(self) -> Path:
-        """dbt's artifacts."""
+        """Dbt's artifacts."""
         return self.home / "dbt"
 
     @property

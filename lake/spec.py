@@ -1,8 +1,8 @@
 """What a bronze table is: its columns, their types, its partition, the rules a row must keep. Data, not code.
 
-What belongs here: the frozen `TableSpec` and its mapping to Arrow types. What does not: how a source is read (`dlt_sources`),
-and where the table sits in the graph (`orchestration/components`). A spec is written in YAML, validated here, and usable from a
-notebook: `TableSpec.model_validate(yaml.safe_load(...))`.
+What belongs here: the frozen `TableSpec` and its mapping to Arrow types. What does not: how a source is read
+(`dlt_sources`), and where the table sits in the graph (`orchestration/components`). A spec is written in YAML, validated
+here, and usable from a notebook: `TableSpec.model_validate(yaml.safe_load(...))`.
 """
 
 import hashlib
@@ -23,7 +23,9 @@ LoadMode = Literal["replace_partition", "replace"]
 
 
 class Column(BaseModel):
-    """One declared column. `type` is an Iceberg name: long, double, string, boolean, date, timestamp(tz), decimal(p,s)."""
+    """One declared column. `type` is an Iceberg name: long, double, string, boolean, date, timestamp(tz),
+    decimal(p,s).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,7 +69,9 @@ class TableSpec(BaseModel):
     columns: dict[str, Column]
     mode: LoadMode = Field("replace", description="What a load replaces: its partition, or the whole table.")
     partition_column: str | None = Field(None, description="Date column that says which load a row came with.")
-    unique: list[str] = Field(default_factory=list, description="Columns whose values must not occur twice in one load.")
+    unique: list[str] = Field(
+        default_factory=list, description="Columns whose values must not occur twice in one load."
+    )
 
     @field_validator("domain", "name")
     @classmethod
@@ -102,12 +106,16 @@ class TableSpec(BaseModel):
         return f"bronze.{self.table}"
 
     def fingerprint(self) -> str:
-        """A digest of what decides the stored bytes: names, types, rules. A load under another fingerprint is another load."""
+        """A digest of what decides the stored bytes: names, types, rules. A load under another fingerprint is
+        another load.
+        """
         stored = self.model_dump_json(include={"columns", "mode", "partition_column", "unique"})
         return hashlib.sha256(stored.encode()).hexdigest()[:16]
 
     def match(self, name: str) -> str | None:
-        """The declared column that the source's column `name` fills, compared without case; None if it is new."""
+        """The declared column that the source's column `name` fills, compared without case; None if it is
+        new.
+        """
         wanted = name.lower()
         return next((c for c, col in self.columns.items() if wanted in {c.lower(), (col.source or c).lower()}), None)
 

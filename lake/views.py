@@ -2,9 +2,9 @@
 
 What belongs here: the SQL of a view and the refreshing of views. What does not: committing tables.
 
-The view lists the snapshot's files, so it is a fixed state of the table until it is refreshed, and a reader needs no pyiceberg. Columns
-are matched by name without regard to case, as DuckDB does; the partition column comes from the folder's name
-(`source_month=2023-01-01`), so that a filter on it skips whole files.
+The view lists the snapshot's files, so it is a fixed state of the table until it is refreshed, and a reader
+needs no pyiceberg. Columns are matched by name without regard to case, as DuckDB does; the partition column
+comes from the folder's name (`source_month=2023-01-01`), so that a filter on it skips whole files.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ def duckdb_type(kind: "IcebergType") -> str:
 
     if isinstance(kind, it.DecimalType):
         return f"DECIMAL({kind.precision},{kind.scale})"
-    names = {
+    names: dict[type[IcebergType], str] = {
         it.BooleanType: "BOOLEAN",
         it.IntegerType: "INTEGER",
         it.LongType: "BIGINT",
@@ -87,13 +87,16 @@ def view_sql(table: "Table", view: str, *, snapshot_id: int | None = None, loade
     return f"{select} FROM read_parquet([{paths}], {', '.join(options)})"
 
 
-def refresh(connection: "duckdb.DuckDBPyConnection", settings: Settings, tables: Iterable[str] | None = None) -> list[str]:
+def refresh(
+    connection: "duckdb.DuckDBPyConnection", settings: Settings, tables: Iterable[str] | None = None
+) -> list[str]:
     """Point the bronze views at the current snapshots.
 
     Args:
         connection: DuckDB, writable.
         settings: where the catalog is.
-        tables: names inside `bronze`; all tables of the catalog by default. Those that do not exist yet are left out.
+        tables: names inside `bronze`; all tables of the catalog by default. Those that do not exist yet are
+            left out.
 
     Returns:
         The views made.

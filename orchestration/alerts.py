@@ -37,9 +37,7 @@ FAILURES_PER_CHECK = 50  # looked at in one tick
 SHORTEST_SECRET = 4  # a shorter one would black out words
 OVERLAP_SECONDS = 600.0  # events are stored a little after the time they carry
 _TOKEN = re.compile(r"(?=.*\d).{6,}|.{16,}")  # a part of a webhook's path that is no word
-NOT_CONFIGURED = (
-    "no alert channel: set LAKEGRAPH_ALERT_WEBHOOK, or LAKEGRAPH_ALERT_SMTP with LAKEGRAPH_ALERT_MAIL_TO"
-)
+NOT_CONFIGURED = "no alert channel: set LAKEGRAPH_ALERT_WEBHOOK, or LAKEGRAPH_ALERT_SMTP with LAKEGRAPH_ALERT_MAIL_TO"
 
 
 @dataclass(frozen=True)
@@ -548,8 +546,6 @@ def build_alert_sensors(settings: Settings | None = None) -> list[dg.SensorDefin
         since = max(cursor.since, min([now - OVERLAP_SECONDS, *untold]))
         seen = {name: at for name, at in ({**cursor.seen, **told}).items() if at >= since}
         context.update_cursor(_Cursor(since, seen).write())
-        return dg.SkipReason(
-            f"{len(told)} alerts sent" + (f", {len(untold)} to be tried again" if untold else "")
-        )
+        return dg.SkipReason(f"{len(told)} alerts sent" + (f", {len(untold)} to be tried again" if untold else ""))
 
     return [alert_on_failure, alert_on_quality]

@@ -1,7 +1,7 @@
 """`build_defs`: the graph put together.
 
-What belongs here: the list of parts. What does not: any part. It takes overrides, so that a test builds the graph it wants, and it does no
-I/O but reading the manifest and the YAML declarations.
+What belongs here: the list of parts. What does not: any part. It takes overrides, so that a test builds the
+graph it wants, and it does no I/O but reading the manifest and the YAML declarations.
 """
 
 import os
@@ -30,7 +30,8 @@ os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 
 
 def executor() -> dg.ExecutorDefinition:
-    """Steps in processes of their own, forked from a server that has the heavy imports behind it (3 s a step instead of 10).
+    """Steps in processes of their own, forked from a server that has the heavy imports behind it (3 s a step
+    instead of 10).
 
     `LAKEGRAPH_EXECUTOR=in_process` runs a whole run in one process: for small runs, and for tests.
     """

@@ -1,7 +1,8 @@
 """The command `lakegraph`: thin over the library.
 
-What belongs here: arguments, help, printing, exit codes (0 done, 1 failed with the cause in the first line of the error output, 2 wrong
-usage). What does not: any logic. Heavy imports happen inside the commands, so that `--help` is quick.
+What belongs here: arguments, help, printing, exit codes (0 done, 1 failed with the cause in the first line of
+the error output, 2 wrong usage). What does not: any logic. Heavy imports happen inside the commands, so that
+`--help` is quick.
 """
 
 import csv
@@ -30,7 +31,9 @@ app = typer.Typer(
     help="One asset graph from source systems to dashboards. State lives under LAKEGRAPH_HOME (default: data/).",
 )
 infra_app = typer.Typer(no_args_is_help=True, help="Infrastructure: what is planned, made, and whether it has drifted.")
-sandbox_app = typer.Typer(no_args_is_help=True, help="Loopback stand-ins of the source systems, with generated sample data.")
+sandbox_app = typer.Typer(
+    no_args_is_help=True, help="Loopback stand-ins of the source systems, with generated sample data."
+)
 app.add_typer(infra_app, name="infra")
 app.add_typer(sandbox_app, name="sandbox")
 
@@ -63,15 +66,18 @@ def materialize(
     select: Annotated[
         str,
         typer.Option(
-            help="Dagster's selection syntax ('group:gold', '+gold/mobility/users_by_city'), or key patterns ('*green*', "
-            "'bronze/mobility/* silver/mobility/*')."
+            help="Dagster's selection syntax ('group:gold', '+gold/mobility/users_by_city'), "
+            "or key patterns ('*green*', 'bronze/mobility/* silver/mobility/*')."
         ),
     ],
     partition: Annotated[str | None, typer.Option(help="One partition, as in 2023-01.")] = None,
     first: Annotated[str | None, typer.Option("--from", help="First partition of a range.")] = None,
     last: Annotated[str | None, typer.Option("--to", help="Last partition of a range, included.")] = None,
     publish: Annotated[
-        bool, typer.Option(help="Also swap in the copy that `lakegraph query` reads; infrastructure that is missing is always made.")
+        bool,
+        typer.Option(
+            help="Also swap in the copy that `lakegraph query` reads; infrastructure that is missing is always made."
+        ),
     ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of Dagster and dbt.")] = False,
 ) -> None:
@@ -88,24 +94,28 @@ def materialize(
     extra = runner.needed_besides(keys, defs, settings)
     keys |= extra if publish else {key for key in extra if key != runner.PUBLISH}
     log = settings.dagster_home / "lakegraph.log"
-    with _own_console() as console:
-        with (
-            nullcontext() if verbose else runner.quiet(log),
-            _progress(console, len(keys)) as show,
-        ):
-            summary = runner.materialize(defs, keys, tags, settings, show)
+    with (
+        _own_console() as console,
+        nullcontext() if verbose else runner.quiet(log),
+        _progress(console, len(keys)) as show,
+    ):
+        summary = runner.materialize(defs, keys, tags, settings, show)
     if summary.success:
         _print_summary(summary, _console())
         return
     sys.stderr.write(f"error: {summary.cause}\n")
-    sys.stderr.write(f"run {summary.run_id} failed; its log: {log}; in the UI: {settings.ui_url}/runs/{summary.run_id}\n")
+    sys.stderr.write(
+        f"run {summary.run_id} failed; its log: {log}; in the UI: {settings.ui_url}/runs/{summary.run_id}\n"
+    )
     _print_summary(summary, _console(stderr=True))
     raise typer.Exit(1)
 
 
 @contextmanager
 def _own_console() -> Iterator["Console"]:
-    """A console on a descriptor of its own: the run's output, which is sent to a file, cannot take it along."""
+    """A console on a descriptor of its own: the run's output, which is sent to a file, cannot take it
+    along.
+    """
     from rich.console import Console
 
     with os.fdopen(os.dup(2), "w") as stream:
@@ -114,9 +124,22 @@ def _own_console() -> Iterator["Console"]:
 
 @contextmanager
 def _progress(console: "Console", total: int) -> Iterator[Any]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
 
-    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=total)
         seen: set[str] = set()
@@ -175,7 +198,9 @@ def assets(select: Annotated[str, typer.Option(help="As for materialize.")] = "*
 @app.command()
 def query(
     sql: Annotated[str, typer.Argument(help="DuckDB's SQL over the schemas bronze (views), silver and gold.")],
-    output: Annotated[Format, typer.Option("--format", help="How rows are printed; csv begins with a header line.")] = Format.table,
+    output: Annotated[
+        Format, typer.Option("--format", help="How rows are printed; csv begins with a header line.")
+    ] = Format.table,
 ) -> None:
     """Query the published copy, read-only. It can be read at any time, also while a run is under way."""
     from lake import publish
@@ -228,7 +253,9 @@ def infra_drift() -> None:
 
     changes = plan_all(resources(get_settings()))
     if changes:
-        sys.stderr.write(f"error: {len(changes)} resources differ from their declaration; `lakegraph infra apply` repairs them\n")
+        sys.stderr.write(
+            f"error: {len(changes)} resources differ from their declaration; `lakegraph infra apply` repairs them\n"
+        )
         _print_changes(changes, "")
         raise typer.Exit(1)
     typer.echo("no drift")
@@ -267,7 +294,8 @@ def sandbox_status() -> None:
 
     services = control.status(get_settings())
     for service in services:
-        typer.echo(f"{service.name}: {service.state}{f' {service.url}' if service.url else ''}{f' pid {service.pid}' if service.pid else ''}")
+        facts = [service.state, service.url or "", f"pid {service.pid}" if service.pid else ""]
+        typer.echo(f"{service.name}: {' '.join(fact for fact in facts if fact)}")
     if any(service.state != "running" for service in services):
         raise typer.Exit(1)
 
@@ -275,7 +303,9 @@ def sandbox_status() -> None:
 @app.command()
 def dev(
     port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
-    host: Annotated[str, typer.Option(help="Address to listen on; the UI has no login, so mind who can reach it.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; the UI has no login, so mind who can reach it.")
+    ] = "127.0.0.1",
 ) -> None:
     """Run the Dagster UI with its daemon, on the instance that `lakegraph materialize` writes to."""
     from orchestration import project, runner
@@ -285,7 +315,18 @@ def dev(
     project.prepare()
     os.environ["LAKEGRAPH_HOME"] = str(settings.home)
     os.chdir(settings.home)  # in the project's folder Dagster would warn that its dagster.yaml is not the one in use
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(project.ROOT / "workspace.yaml"), "-h", host, "-p", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "-w",
+        str(project.ROOT / "workspace.yaml"),
+        "-h",
+        host,
+        "-p",
+        str(port),
+    ]
     os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, our own arguments
 
 

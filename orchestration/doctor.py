@@ -14,7 +14,17 @@ from lake.errors import LakeError
 from lake.settings import Settings
 
 PYTHONS = (3, 11), (3, 14)
-PACKAGES = ("dagster", "dagster-webserver", "dagster-dbt", "dlt", "dbt-core", "dbt-duckdb", "duckdb", "pyiceberg", "pyarrow")
+PACKAGES = (
+    "dagster",
+    "dagster-webserver",
+    "dagster-dbt",
+    "dlt",
+    "dbt-core",
+    "dbt-duckdb",
+    "duckdb",
+    "pyiceberg",
+    "pyarrow",
+)
 FREE_BYTES = 2 << 30
 
 
@@ -30,13 +40,25 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """All findings, those that are needed first."""
-    return [_python(), *map(_package, PACKAGES), _home(settings), _disk(settings), *_sources(settings), _browser(), _emulator_python()]
+    return [
+        _python(),
+        *map(_package, PACKAGES),
+        _home(settings),
+        _disk(settings),
+        *_sources(settings),
+        _browser(),
+        _emulator_python(),
+    ]
 
 
 def _python() -> Finding:
     low, high = PYTHONS
     ok = low <= sys.version_info[:2] < high
-    return Finding("python", ok, f"{sys.version.split()[0]}" if ok else f"{sys.version.split()[0]}; install Python 3.11, 3.12 or 3.13")
+    return Finding(
+        "python",
+        ok,
+        f"{sys.version.split()[0]}" if ok else f"{sys.version.split()[0]}; install Python 3.11, 3.12 or 3.13",
+    )
 
 
 def _package(name: str) -> Finding:
@@ -49,20 +71,28 @@ def _package(name: str) -> Finding:
 def _home(settings: Settings) -> Finding:
     existing = next(p for p in (settings.home, *settings.home.parents) if p.exists())
     ok = existing.is_dir() and os.access(existing, os.W_OK)
-    return Finding("LAKEGRAPH_HOME", ok, str(settings.home) if ok else f"{existing} cannot be written; set LAKEGRAPH_HOME to a folder of yours")
+    return Finding(
+        "LAKEGRAPH_HOME",
+        ok,
+        str(settings.home) if ok else f"{existing} cannot be written; set LAKEGRAPH_HOME to a folder of yours",
+    )
 
 
 def _disk(settings: Settings) -> Finding:
     existing = next(p for p in (settings.home, *settings.home.parents) if p.exists())
     free = shutil.disk_usage(existing).free
-    return Finding("disk", free > FREE_BYTES, f"{free / 2**30:.0f} GiB free" + ("" if free > FREE_BYTES else "; free 2 GiB"))
+    return Finding(
+        "disk",
+        free > FREE_BYTES,
+        f"{free / 2**30:.0f} GiB free" + ("" if free > FREE_BYTES else "; free 2 GiB"),
+    )
 
 
 def _sources(settings: Settings) -> list[Finding]:
     findings = []
     for name in ("tlc_base", "users_api"):
         try:
-            findings.append(Finding(name, True, settings.endpoint(name)))  # type: ignore[arg-type]
+            findings.append(Finding(name, True, settings.endpoint(name)))
         except LakeError as error:
             findings.append(Finding(name, False, str(error)))
     return findings
@@ -70,10 +100,20 @@ def _sources(settings: Settings) -> list[Finding]:
 
 def _browser() -> Finding:
     found = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
-    return Finding("browser", bool(found), found or "for screenshots and browser tests: apt-get install chromium", needed=False)
+    return Finding(
+        "browser",
+        bool(found),
+        found or "for screenshots and browser tests: apt-get install chromium",
+        needed=False,
+    )
 
 
 def _emulator_python() -> Finding:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = shutil.which("python3.13") or next((str(p) for p in sorted(pyenv.glob("3.13*/bin/python"))), None)
-    return Finding("python 3.13", bool(found), found or "for the BigQuery emulator of later versions: uv python install 3.13", needed=False)
+    return Finding(
+        "python 3.13",
+        bool(found),
+        found or "for the BigQuery emulator of later versions: uv python install 3.13",
+        needed=False,
+    )

@@ -1,6 +1,7 @@
 """How old a table may be before somebody is told.
 
-What belongs here: freshness policies by name. What does not: how old the source is; that is dbt's source freshness, a check.
+What belongs here: freshness policies by name. What does not: how old the source is; that is dbt's source
+freshness, a check.
 """
 
 from datetime import timedelta

@@ -1,6 +1,7 @@
 """The partitions of the graph, each defined once.
 
-What belongs here: partition definitions, and the way from a partition key to dates. What does not: who is partitioned by them.
+What belongs here: partition definitions, and the way from a partition key to dates. What does not: who is
+partitioned by them.
 """
 
 import re
@@ -14,7 +15,9 @@ from lake.errors import LakeError
 PartitionName = Literal["monthly"]
 
 MONTHLY = dg.MonthlyPartitionsDefinition(start_date="2023-01", fmt="%Y-%m", end_offset=1)
-"""Month of the TLC's file, from 2023-01 to the running month, which a late backfill or a live feed may hold already."""
+"""Month of the TLC's file, from 2023-01 to the running month, which a late backfill or a live feed may hold
+already.
+"""
 
 PARTITIONS: dict[PartitionName, dg.TimeWindowPartitionsDefinition] = {"monthly": MONTHLY}
 

@@ -1,6 +1,7 @@
 """The dbt project as Dagster sees it, alone in its module: dagster-dbt may import it in processes of its own.
 
-What belongs here: where the project is, and keeping its manifest current. What does not: assets (`assets/dbt.py`).
+What belongs here: where the project is, and keeping its manifest current. What does not: assets
+(`assets/dbt.py`).
 """
 
 import os
@@ -33,7 +34,8 @@ def manifest_is_stale() -> bool:
 
 
 def prepare() -> None:
-    """Parse the project (about 5 s) if the manifest is stale. Safe beside other processes: the manifest is swapped in whole.
+    """Parse the project (about 5 s) if the manifest is stale. Safe beside other processes: the manifest is
+    swapped in whole.
 
     Raises:
         RuntimeError: dbt refused the project; its own words follow.
@@ -43,7 +45,16 @@ def prepare() -> None:
     target = dbt_project.manifest_path.parent
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix="parse-") as folder:
-        command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "parse", "--no-partial-parse", "--target-path", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "dbt.cli.main",
+            "--quiet",
+            "parse",
+            "--no-partial-parse",
+            "--target-path",
+            folder,
+        ]
         command += ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR), "--log-path", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})  # noqa: S603
         if done.returncode:

@@ -1,9 +1,11 @@
 """Materialising a selection from the command line: what is selected, one run, and what it did.
 
-What belongs here: the way from a selection to a finished run and its summary. What does not: printing (`cli.py`) and the graph itself.
+What belongs here: the way from a selection to a finished run and its summary. What does not: printing
+(`cli.py`) and the graph itself.
 
-The run happens in this process: the heavy imports are paid once, and the Dagster instance under LAKEGRAPH_HOME holds the run, so that
-the UI shows it. A process that is killed leaves the run as started; the tables are whole, and the next call does the rest.
+The run happens in this process: the heavy imports are paid once, and the Dagster instance under
+LAKEGRAPH_HOME holds the run, so that the UI shows it. A process that is killed leaves the run as started; the
+tables are whole, and the next call does the rest.
 """
 
 import os
@@ -13,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -21,9 +23,6 @@ from lake.errors import LakeError
 from lake.settings import Settings
 from orchestration.partitions import month_of
 from orchestration.project import ROOT
-
-if TYPE_CHECKING:
-    from dagster._core.definitions.asset_graph import AssetGraph  # noqa: F401
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 SYNTAX = re.compile(r"[:+()\"]|\b(?:and|or|not)\b")
@@ -82,19 +81,19 @@ class Progress:
 
 
 def parse_selection(text: str) -> dg.AssetSelection:
-    """A selection in Dagster's syntax (`key:"gold/*"`, `group:silver`, `+gold/mobility/users_by_city`); plain words with `*` are
-    key patterns, several of them a union: `'bronze/mobility/* silver/mobility/*'`.
+    """A selection in Dagster's syntax (`key:"gold/*"`, `group:silver`, `+gold/mobility/users_by_city`); plain
+    words with `*` are key patterns, several of them a union: `'bronze/mobility/* silver/mobility/*'`.
 
     Raises:
         LakeError: the text is not a selection.
     """
-    from dagster._core.errors import DagsterError
+    from dagster import DagsterError
 
     words = text.split()
     if not words:
         raise LakeError("--select is empty: give a selection such as '*', 'bronze/mobility/*' or 'group:gold'")
     try:
-        if SYNTAX.search(text) or (len(words) == 1 and "*" not in text.strip("*")) and text.strip("*") == text:
+        if SYNTAX.search(text) or ((len(words) == 1 and "*" not in text.strip("*")) and text.strip("*") == text):
             return dg.AssetSelection.from_string(text)
         if words == ["*"]:
             return dg.AssetSelection.all()
@@ -122,7 +121,9 @@ def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
 
 
 def needed_besides(keys: set[dg.AssetKey], defs: dg.Definitions, settings: Settings) -> set[dg.AssetKey]:
-    """What a selection needs to be of use: infrastructure that is not there yet, and the copy that readers open."""
+    """What a selection needs to be of use: infrastructure that is not there yet, and the copy that readers
+    open.
+    """
     from infra_assets import resources
 
     extra = {dg.AssetKey([INFRA_PENDING, r.name]) for r in resources(settings) if r.plan()}
@@ -176,7 +177,9 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
 
 @contextmanager
 def quiet(log: Path) -> Iterator[None]:
-    """Send what this process and its children print to the file `log`; the caller's console must own another descriptor."""
+    """Send what this process and its children print to the file `log`; the caller's console must own another
+    descriptor.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     saved = os.dup(1), os.dup(2)
     with log.open("ab") as stream:
@@ -250,7 +253,12 @@ def materialize(
 
 
 def _summarise(
-    instance: dg.DagsterInstance, run_id: str, success: bool, seconds: float, settings: Settings, tags: dict[str, str]
+    instance: dg.DagsterInstance,
+    run_id: str,
+    success: bool,
+    seconds: float,
+    settings: Settings,
+    tags: dict[str, str],
 ) -> Summary:
     from dagster._core.events import DagsterEventType as Kind
 
@@ -273,17 +281,29 @@ def _summarise(
                 label = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
                 failed.append((label, evaluation.severity.value, evaluation.description or ""))
         elif event.is_step_success and event.step_key:
-            _seconds(rows, event, event.event_specific_data.duration_ms / 1000)
+            _seconds(rows, event, event.step_success_data.duration_ms / 1000)
         elif event.is_step_failure and not cause:
             cause = _cause(event)
         elif event.event_type == Kind.RUN_FAILURE and not cause:
             cause = event.message or "the run failed"
     _accounts(rows, settings, tags)
-    return Summary(run_id, success, "" if success else cause, list(rows.values()), failed, checks, seconds, _peak_mb(), report)
+    return Summary(
+        run_id,
+        success,
+        "" if success else cause,
+        list(rows.values()),
+        failed,
+        checks,
+        seconds,
+        _peak_mb(),
+        report,
+    )
 
 
 def _row(name: str, metadata: Any, before: AssetRow | None) -> AssetRow:
-    """The line of an asset. A bronze asset says for each partition what that one loaded, so its lines add up."""
+    """The line of an asset. A bronze asset says for each partition what that one loaded, so its lines add
+    up.
+    """
 
     def number(key: str) -> Any:
         return metadata[key].value if key in metadata else None
@@ -330,12 +350,14 @@ def _accounts(rows: dict[str, AssetRow], settings: Settings, tags: dict[str, str
         for name in silver:
             table = quote("_".join(name.split("/")[1:]) + "__accounting")
             read, loaded, rejected, duplicates = connection.execute(
-                "SELECT sum(bronze_rows), sum(silver_rows), sum(rejected_rows), sum(duplicate_rows) "
-                f"FROM silver.{table} WHERE source_month BETWEEN ? AND ?",  # noqa: S608 - the name is an asset of ours, quoted
+                "SELECT sum(bronze_rows), sum(silver_rows), sum(rejected_rows), sum(duplicate_rows) "  # noqa: S608 - quoted
+                f"FROM silver.{table} WHERE source_month BETWEEN ? AND ?",
                 window,
             ).fetchall()[0]
             row = rows[name]
-            row.read, row.loaded, row.rejected, row.duplicates = (int(n or 0) for n in (read, loaded, rejected, duplicates))
+            row.read, row.loaded, row.rejected, row.duplicates = (
+                int(n or 0) for n in (read, loaded, rejected, duplicates)
+            )
 
 
 def _peak_mb() -> tuple[float, float]:

@@ -2,7 +2,8 @@
 
 What belongs here: watching sources. What does not: reading them, and alerts (`alerts.py`).
 
-An idle tick costs one HEAD request for each watched month and launches nothing: the cursor holds the signature of every file seen.
+An idle tick costs one HEAD request for each watched month and launches nothing: the cursor holds the
+signature of every file seen.
 """
 
 import json
@@ -18,13 +19,16 @@ from lake.settings import get_settings
 WATCHED_MONTHS = 4  # the TLC publishes about two months late, and corrects what it published
 
 
-def new_file_sensor(name: str, job: Any, partitions: dg.TimeWindowPartitionsDefinition, files: Sequence[str]) -> dg.SensorDefinition:
+def new_file_sensor(
+    name: str, job: Any, partitions: dg.TimeWindowPartitionsDefinition, files: Sequence[str]
+) -> dg.SensorDefinition:
     """Runs `job` for each of the latest months whose file is new or has changed since the cursor.
 
     Args:
         name: the table's name, for the sensor's.
         job: the job to run.
-        partitions: the months; the latest `WATCHED_MONTHS` are watched, and all that the cursor knows not yet on the first tick.
+        partitions: the months; the latest `WATCHED_MONTHS` are watched, and all that the cursor knows not yet
+            on the first tick.
         files: where the file may lie under `LAKEGRAPH_TLC_BASE`, with `{month}`.
     """
 

@@ -1,6 +1,7 @@
 """From dbt nodes to assets: keys, groups, owners, kinds, partitions, automation, freshness.
 
-What belongs here: the mapping, derived from a node's schema and name, so that a new model needs no line here. What does not: running dbt.
+What belongs here: the mapping, derived from a node's schema and name, so that a new model needs no line here.
+What does not: running dbt.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,9 @@ class LakegraphTranslator(DagsterDbtTranslator):
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """The key of a model or a source table."""
-        return asset_key(dbt_resource_props["schema"], dbt_resource_props.get("identifier") or dbt_resource_props["name"])
+        return asset_key(
+            dbt_resource_props["schema"], dbt_resource_props.get("identifier") or dbt_resource_props["name"]
+        )
 
     def get_partitions_def(self, dbt_resource_props: Mapping[str, Any]) -> dg.PartitionsDefinition[Any] | None:
         """What `meta.lakegraph.partitions` names."""
@@ -56,7 +59,8 @@ class LakegraphTranslator(DagsterDbtTranslator):
 
 
 def _meta(props: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (props.get("config", {}).get("meta") or {}).get("lakegraph", {})
+    meta: Mapping[str, Any] = (props.get("config", {}).get("meta") or {}).get("lakegraph", {})
+    return meta
 
 
 translator = LakegraphTranslator(

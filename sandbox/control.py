@@ -111,9 +111,7 @@ STAND_INS: tuple[StandIn, ...] = (
 )
 
 
-def up(
-    settings: Settings, *, months: Sequence[str] = MONTHS, rows: Mapping[tlc.Service, int] = ROWS
-) -> dict[str, str]:
+def up(settings: Settings, *, months: Sequence[str] = MONTHS, rows: Mapping[tlc.Service, int] = ROWS) -> dict[str, str]:
     """Make the sample data that is missing, start what does not run, and return once everything answers.
 
     Calling it again starts nothing twice; further months are served by the running server.
@@ -230,9 +228,7 @@ def _await_health(
         except subprocess.TimeoutExpired:
             continue
         last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
-        raise LakeError(
-            f"sandbox {stand_in.name}: ended with code {code} while starting: {last} (log: {log})"
-        )
+        raise LakeError(f"sandbox {stand_in.name}: ended with code {code} while starting: {last} (log: {log})")
     raise LakeError(f"sandbox {stand_in.name}: no answer within {START_SECONDS:.0f} s (log: {log})")
 
 
@@ -244,9 +240,7 @@ def _stop(settings: Settings, stand_in: StandIn) -> bool:
             if _end(record, end):
                 break
         else:
-            raise LakeError(
-                f"sandbox {stand_in.name}: process {record.pid} does not end, not even by SIGKILL"
-            )
+            raise LakeError(f"sandbox {stand_in.name}: process {record.pid} does not end, not even by SIGKILL")
     if record:
         _forget(settings, stand_in)
     return ours

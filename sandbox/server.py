@@ -117,9 +117,7 @@ class Faults:
             self._pending = [fault for fault in self._pending if fault.times > 0]
         response = None
         if failure is not None and failure.status is not None:
-            response = PlainTextResponse(
-                "injected by the sandbox\n", failure.status, headers=dict(failure.headers)
-            )
+            response = PlainTextResponse("injected by the sandbox\n", failure.status, headers=dict(failure.headers))
         return sum(fault.seconds for fault in used), response
 
 
@@ -255,9 +253,7 @@ class SandboxServer:
         self.requests: list[Asked] = []
         self._listener, self.users_api = _listen()
         self.tlc_base = f"{self.users_api}/tlc"
-        self._server = _server(
-            application(folder, users=users, faults=self.faults, log=self.requests), "warning"
-        )
+        self._server = _server(application(folder, users=users, faults=self.faults, log=self.requests), "warning")
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
 
     def __enter__(self) -> Self:

@@ -243,9 +243,7 @@ def trips(service: Service, month: str, rows: int, seed: int = SEED) -> pa.Table
     return pa.concat_tables([table, table.take(pa.array(copied))])
 
 
-def _place(
-    rng: np.random.Generator, rows: int, rates: Mapping[str, float], *, dirty: bool
-) -> tuple[Dirt, Ints]:
+def _place(rng: np.random.Generator, rows: int, rates: Mapping[str, float], *, dirty: bool) -> tuple[Dirt, Ints]:
     """The rows of each kind of dirt, none of two kinds, and the rows that stay clean."""
     counts = [max(1, round(rows * rate)) if dirty else 0 for rate in rates.values()]
     *placed, clean = np.split(rng.permutation(rows), np.cumsum(counts))
@@ -293,9 +291,7 @@ def _bounds(month: str) -> tuple[int, int]:
     )
 
 
-def _times(
-    rng: np.random.Generator, month: str, pickup: Ints, seconds: Ints, dirt: Dirt
-) -> tuple[pa.Array, pa.Array]:
+def _times(rng: np.random.Generator, month: str, pickup: Ints, seconds: Ints, dirt: Dirt) -> tuple[pa.Array, pa.Array]:
     """Pickup and drop-off with everything that goes wrong with clocks."""
     first, after = _bounds(month)
     new_year_2009 = _bounds("2009-01")[0]
@@ -351,9 +347,7 @@ def _metered(rng: np.random.Generator, service: Service, month: str, rows: int, 
 
     metered_fare = 300 + (hundredths * 3.5 + seconds * 0.6).astype(np.int64) // 10 * 10
     fare = np.where(rate_code == JFK_RATE, 7_000, metered_fare)
-    tip_percent = rng.choice(
-        np.array([0, 10, 15, 18, 20, 25, 30]), rows, p=[0.06, 0.08, 0.15, 0.17, 0.35, 0.13, 0.06]
-    )
+    tip_percent = rng.choice(np.array([0, 10, 15, 18, 20, 25, 30]), rows, p=[0.06, 0.08, 0.15, 0.17, 0.35, 0.13, 0.06])
     cents: dict[str, Ints] = {
         "fare_amount": fare,
         "extra": np.where(rush, 250, np.where(night, 100, 0)),
@@ -361,8 +355,7 @@ def _metered(rng: np.random.Generator, service: Service, month: str, rows: int, 
         "tip_amount": np.where(payment == 1, fare * tip_percent // 100 + rng.integers(0, 40, rows), 0),
         "tolls_amount": np.where(_some(rng, rows, 0.3) & (hundredths > TOLL_FROM_HUNDREDTHS), 694, 0),
         "improvement_surcharge": np.full(rows, 100),
-        "congestion_surcharge": np.where(_some(rng, rows, 0.9 if service == "yellow" else 0.3), 250, 0)
-        * ~unmanned,
+        "congestion_surcharge": np.where(_some(rng, rows, 0.9 if service == "yellow" else 0.3), 250, 0) * ~unmanned,
     }
     if service == "yellow":
         cents["airport_fee"] = np.where(np.isin(pickup_zone, AIRPORTS), 175, 0) * ~unmanned
@@ -377,9 +370,7 @@ def _metered(rng: np.random.Generator, service: Service, month: str, rows: int, 
     hundredths[dirt["zero_distance"]] = 0
     prefix = {"yellow": "tpep", "green": "lpep"}[service]
     pickup_at, dropoff_at = _times(rng, month, pickup, seconds, dirt)
-    passengers = rng.choice(
-        np.array([0, 1, 2, 3, 4, 5, 6]), rows, p=[0.015, 0.745, 0.15, 0.035, 0.02, 0.02, 0.015]
-    )
+    passengers = rng.choice(np.array([0, 1, 2, 3, 4, 5, 6]), rows, p=[0.015, 0.745, 0.15, 0.035, 0.02, 0.02, 0.015])
     columns: Columns = {
         "vendorid": pa.array(rng.choice(np.array([1, 2]), rows, p=[0.27, 0.73])),
         f"{prefix}_pickup_datetime": pickup_at,
@@ -410,9 +401,7 @@ def _for_hire(rng: np.random.Generator, month: str, rows: int, dirt: Dirt) -> Co
     seconds = np.clip(rng.lognormal(6.9, 0.6, rows), 60, 4 * HOUR).astype(np.int64)
     pickup_at, dropoff_at = _times(rng, month, pickup, seconds, dirt)
     nulls = 0.8 if month == FIRST_MONTH else 0.05
-    unknown = _at(
-        rows, *(dirt[f"{end}_zone_{zone}"] for end in ("pickup", "dropoff") for zone in (0, UNKNOWN_ZONE))
-    )
+    unknown = _at(rows, *(dirt[f"{end}_zone_{zone}"] for end in ("pickup", "dropoff") for zone in (0, UNKNOWN_ZONE)))
     numbers = np.sort(np.random.default_rng(ZONES).choice(3_500, 400, replace=False))
     bases = [f"B{number:05d}" for number in numbers]
     share = 1 / (np.arange(len(bases)) + 5.0)
@@ -424,16 +413,10 @@ def _for_hire(rng: np.random.Generator, month: str, rows: int, dirt: Dirt) -> Co
         "dispatching_base_num": _labels(base, bases),
         "pickup_datetime": pickup_at,
         "dropoff_datetime": dropoff_at,
-        "pulocationid": pa.array(
-            _zones(rng, "fhv", rows, dirt, "pickup"), mask=_some(rng, rows, nulls) & ~unknown
-        ),
-        "dolocationid": pa.array(
-            _zones(rng, "fhv", rows, dirt, "dropoff"), mask=_some(rng, rows, nulls) & ~unknown
-        ),
+        "pulocationid": pa.array(_zones(rng, "fhv", rows, dirt, "pickup"), mask=_some(rng, rows, nulls) & ~unknown),
+        "dolocationid": pa.array(_zones(rng, "fhv", rows, dirt, "dropoff"), mask=_some(rng, rows, nulls) & ~unknown),
         "sr_flag": pa.array(np.ones(rows, dtype=np.int64), mask=_some(rng, rows, 0.9)),
-        "affiliated_base_number": _labels(
-            affiliated, bases + [f"{b:<15}" for b in bases], _some(rng, rows, 0.03)
-        ),
+        "affiliated_base_number": _labels(affiliated, bases + [f"{b:<15}" for b in bases], _some(rng, rows, 0.03)),
     }
 
 
@@ -461,9 +444,7 @@ def write(service: Service, month: str, folder: Path, rows: int, seed: int = SEE
     path = folder / file_name(service, month)
     if _stamp(path) != stamp:
         table = trips(service, month, rows, seed).replace_schema_metadata({STAMP: stamp})
-        _replace(
-            path, lambda partial: pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
-        )
+        _replace(path, lambda partial: pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP))
     return path
 
 

@@ -74,9 +74,7 @@ def _tiles(answers: Sequence[Answer]) -> str:
 
 def _table(answer: Answer) -> str:
     labels = [_label(column) for column in answer.columns]
-    numeric = [
-        any(isinstance(row[i], int | float | Decimal) for row in answer.rows) for i in range(len(labels))
-    ]
+    numeric = [any(isinstance(row[i], int | float | Decimal) for row in answer.rows) for i in range(len(labels))]
 
     def cell(value: Any, unit: str, number: bool) -> str:
         classes = ["n"] * number + ["bad"] * (unit == "expected 0" and value != 0)
@@ -87,18 +85,12 @@ def _table(answer: Answer) -> str:
         for (name, unit), number in zip(labels, numeric, strict=True)
     )
     body = "".join(
-        "<tr>"
-        + "".join(cell(v, unit, n) for v, (_, unit), n in zip(row, labels, numeric, strict=True))
-        + "</tr>"
+        "<tr>" + "".join(cell(v, unit, n) for v, (_, unit), n in zip(row, labels, numeric, strict=True)) + "</tr>"
         for row in answer.rows[:MOST_ROWS]
     )
     left_out = len(answer.rows) - MOST_ROWS
-    note = (
-        f"<p class='note'>The first {MOST_ROWS:,} of {len(answer.rows):,} rows.</p>" if left_out > 0 else ""
-    )
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}'
-    )
+    note = f"<p class='note'>The first {MOST_ROWS:,} of {len(answer.rows):,} rows.</p>" if left_out > 0 else ""
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}'
 
 
 def _plain(value: Any) -> Any:
@@ -192,9 +184,7 @@ def _card(answer: Answer, number: int) -> str:
         body = _table(answer)
     else:
         data = f"<details><summary>Data</summary>{_table(answer)}</details>"
-        chart = (
-            f'<div class="chart" id="chart-{number}" role="img" aria-label="{escape(section.title)}"></div>'
-        )
+        chart = f'<div class="chart" id="chart-{number}" role="img" aria-label="{escape(section.title)}"></div>'
         body = chart + data
     wide = " wide" if section.figure == "table" else ""
     return (
@@ -229,9 +219,7 @@ def page(answers: Sequence[Answer], source: Path) -> Iterator[str]:
     )
     if not present:
         yield '<p class="empty">None of the tables of this report is published yet.</p>\n'
-    for domain, group in groupby(
-        sorted(present, key=lambda a: a.section.domain), key=lambda a: a.section.domain
-    ):
+    for domain, group in groupby(sorted(present, key=lambda a: a.section.domain), key=lambda a: a.section.domain):
         members = list(group)
         yield f"<section><h2>{escape(domain)}</h2>\n"
         yield _tiles([answer for answer in members if answer.section.figure == "tiles"])

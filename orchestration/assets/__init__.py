@@ -1,1 +1,3 @@
-"""Assets that are code: dbt's, publishing, reports, maintenance. Bronze tables are YAML under `defs/`, infrastructure `infra_assets`."""
+"""Assets that are code: dbt's, publishing, reports, maintenance. Bronze tables are YAML under `defs/`,
+infrastructure `infra_assets`.
+"""

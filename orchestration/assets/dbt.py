@@ -1,6 +1,7 @@
 """Silver and gold: one dbt op for all models, one invocation for a run.
 
-What belongs here: how a run's selection and partitions become dbt's arguments, and what comes back. What does not: SQL.
+What belongs here: how a run's selection and partitions become dbt's arguments, and what comes back. What does
+not: SQL.
 """
 
 import json
@@ -24,7 +25,7 @@ DUCKDB_POOL = "duckdb_writer"
 
 
 def window_vars(months: list[date]) -> dict[str, str]:
-    """dbt's variables for the months of a run: the first and the last; none of them means every month."""
+    """Dbt's variables for the months of a run: the first and the last; none of them means every month."""
     if not months:
         return {}
     return {"from_month": min(months).isoformat(), "to_month": max(months).isoformat()}

@@ -27,7 +27,9 @@ class MaintenanceConfig(dg.Config):
     owners=["team:platform"],
 )
 def maintenance(config: MaintenanceConfig) -> dg.MaterializeResult[Any]:
-    """Expire old snapshots (never one that holds a partition's newest account), sweep orphan files and leftovers of runs."""
+    """Expire old snapshots (never one that holds a partition's newest account), sweep orphan files and
+    leftovers of runs.
+    """
     from lake.maintenance import maintain
 
     with step_failures():

@@ -1,6 +1,7 @@
 """What people read: the published DuckDB copy and the KPI report.
 
-What belongs here: serving assets of the embedded target. What does not: how publishing works (`lake.publish`, `lake.report`).
+What belongs here: serving assets of the embedded target. What does not: how publishing works (`lake.publish`,
+`lake.report`).
 """
 
 from typing import Any
@@ -62,5 +63,9 @@ def kpi_report() -> dg.MaterializeResult[Any]:
     with step_failures():
         path = render(settings.published_path, settings.reports / "kpi.html")
     return dg.MaterializeResult(
-        metadata={"path": dg.MetadataValue.path(str(path)), "url": dg.MetadataValue.url(path.as_uri()), "bytes": path.stat().st_size}
+        metadata={
+            "path": dg.MetadataValue.path(str(path)),
+            "url": dg.MetadataValue.url(path.as_uri()),
+            "bytes": path.stat().st_size,
+        }
     )

@@ -1,1 +1,3 @@
-"""Asset checks that read committed state. dbt's tests become checks by themselves, drift checks stand with their resources."""
+"""Asset checks that read committed state. dbt's tests become checks by themselves, drift checks stand with
+their resources.
+"""

@@ -1,6 +1,7 @@
 """dbt's source freshness as asset checks on the bronze tables.
 
-What belongs here: running `dbt source freshness` once for all selected tables. What does not: the limits; they stand with the sources.
+What belongs here: running `dbt source freshness` once for all selected tables. What does not: the limits;
+they stand with the sources.
 """
 
 import json
@@ -20,7 +21,7 @@ CHECK = "source_freshness"
 
 
 def sources_with_limits() -> dict[str, dg.AssetKey]:
-    """dbt source ids that declare a freshness limit, with their asset keys."""
+    """Dbt source ids that declare a freshness limit, with their asset keys."""
     manifest: dict[str, Any] = json.loads(dbt_project.manifest_path.read_text())
     return {
         unique_id: translator.get_asset_key(source)
@@ -36,7 +37,10 @@ def build_source_freshness() -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(
         name=CHECK,
-        specs=[dg.AssetCheckSpec(CHECK, asset=key, description="The newest load is not older than the source's limit.") for key in keys],
+        specs=[
+            dg.AssetCheckSpec(CHECK, asset=key, description="The newest load is not older than the source's limit.")
+            for key in keys
+        ],
         can_subset=True,
         pool=DUCKDB_POOL,
     )

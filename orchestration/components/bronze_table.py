@@ -1,7 +1,8 @@
 """`BronzeTable`: one YAML file is one bronze table in the graph.
 
-What belongs here: turning the declaration into an asset, its checks, job, schedule and sensor. What does not: reading or storing; the step
-calls `lake.load` with the source that the declaration names. Nothing here imports dlt or touches a network while the graph is imported.
+What belongs here: turning the declaration into an asset, its checks, job, schedule and sensor. What does not:
+reading or storing; the step calls `lake.load` with the source that the declaration names. Nothing here
+imports dlt or touches a network while the graph is imported.
 """
 
 import importlib
@@ -72,7 +73,9 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         def latest_partition(context: dg.ScheduleEvaluationContext) -> Any:
             assert partitions is not None  # noqa: S101
             now = context.scheduled_execution_time
-            closed = [k for k in partitions.get_partition_keys(current_time=now) if month_of(k) < now.date().replace(day=1)]
+            closed = [
+                k for k in partitions.get_partition_keys(current_time=now) if month_of(k) < now.date().replace(day=1)
+            ]
             if not closed:
                 return dg.SkipReason("no month has ended yet")
             return dg.RunRequest(run_key=f"{closed[-1]}@{now:%Y-%m-%d}", partition_key=closed[-1])
@@ -82,7 +85,8 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
     def _asset(self) -> dg.AssetsDefinition:
         spec = self.table
         columns = [
-            dg.TableColumn(name, DISPLAY_TYPES.get(c.type, c.type), c.description or None) for name, c in spec.columns.items()
+            dg.TableColumn(name, DISPLAY_TYPES.get(c.type, c.type), c.description or None)
+            for name, c in spec.columns.items()
         ]
         if spec.partition_column:
             columns.append(dg.TableColumn(spec.partition_column, "date", "The month of the file the row came with."))
@@ -108,10 +112,12 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
                     ACCOUNTING,
                     asset=self.key,
                     blocking=True,
-                    description="Every row read at the source is in the table or among the rejected: read = loaded + rejected.",
+                    description="Every row read is in the table or among the rejected: read = loaded + rejected.",
                 ),
                 dg.AssetCheckSpec(
-                    DRIFT, asset=self.key, description="The source brought no column that the table's declaration does not know."
+                    DRIFT,
+                    asset=self.key,
+                    description="The source brought no column that the table's declaration does not know.",
                 ),
             ],
         )
@@ -134,11 +140,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
             result = load(self.table, factory, settings, partition=partition, run_id=context.run_id)
             account = result.account
             results.append((result, time.perf_counter() - started))
-            context.log.info(
-                f"{self.table.identifier}{f' {key}' if key else ''}: {account.rows_read:,} read, {account.rows_loaded:,} loaded, "
-                f"{account.rows_rejected:,} rejected from {account.source_object}"
-                + ("" if result.changed else " (the same content was there already)")
-            )
+            context.log.info(_sentence(self.table, key, result))
             if key:
                 metadata = {"dagster/partition_row_count": account.rows_loaded, **_account_metadata(result)}
                 context.add_asset_metadata(metadata, asset_key=self.key, partition_key=key)
@@ -149,7 +151,8 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
     def _metadata(self, results: list[tuple[LoadResult, float]], settings: Settings) -> dict[str, Any]:
         last = results[-1][0]
         totals = {
-            name: sum(getattr(r.account, name) for r, _ in results) for name in ("rows_read", "rows_loaded", "rows_rejected")
+            name: sum(getattr(r.account, name) for r, _ in results)
+            for name in ("rows_read", "rows_loaded", "rows_rejected")
         }
         loads = [
             dg.TableRecord(
@@ -207,6 +210,13 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         )
 
 
+def _sentence(spec: TableSpec, key: str | None, result: LoadResult) -> str:
+    account = result.account
+    known = "" if result.changed else " (the same content was there already)"
+    counts = f"{account.rows_read:,} read, {account.rows_loaded:,} loaded, {account.rows_rejected:,} rejected"
+    return f"{spec.identifier} {key or ''}: {counts} from {account.source_object}{known}"
+
+
 def _account_metadata(result: LoadResult) -> dict[str, Any]:
     account = result.account
     return {
@@ -226,7 +236,8 @@ def _preview(spec: TableSpec, settings: Settings) -> str:
     if not rows.num_rows:
         return "no rows"
     head = ["| " + " | ".join(rows.column_names) + " |", "|" + " --- |" * rows.num_columns]
-    cells = (["" if v is None else str(v).replace("|", "\\|") for v in row.values()] for row in rows.slice(0, PREVIEW_ROWS).to_pylist())
+    cells = (
+        ["" if v is None else str(v).replace("|", "\\|") for v in row.values()]
+        for row in rows.slice(0, PREVIEW_ROWS).to_pylist()
+    )
     return "\n".join([*head, *("| " + " | ".join(row) + " |" for row in cells)])
-
-

@@ -1,1 +1,3 @@
-"""Dagster resources: the handles that steps get. What does not belong here: anything that is not handed to a step."""
+"""Dagster resources: the handles that steps get. What does not belong here: anything that is not handed to a
+step.
+"""

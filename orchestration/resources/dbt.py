@@ -33,7 +33,9 @@ class LakegraphDbt(DbtCliResource):
         return version.parse(installed("dbt-core"))
 
     def run(self, args: Sequence[str], settings: Settings, run_id: str, **kwargs: Any) -> DbtCliInvocation:
-        """Start dbt with the settings' files, and its artifacts in a folder of this run's own under `settings.dbt_target`."""
+        """Start dbt with the settings' files, and its artifacts in a folder of this run's own under
+        `settings.dbt_target`.
+        """
         os.environ.update(environment(settings, run_id))
         target = settings.dbt_target / run_id
         target.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,8 @@ class LakegraphDbt(DbtCliResource):
 
 def dbt_resource() -> LakegraphDbt:
     """The resource `dbt`: the executable that is installed beside this interpreter, whatever the PATH."""
-    return LakegraphDbt(dbt_project, dbt_executable=str(Path(sys.executable).with_name("dbt")))
+    project: Any = dbt_project  # a DbtProject, which the base class takes though pydantic's mypy plugin sees a str
+    return LakegraphDbt(project_dir=project, dbt_executable=str(Path(sys.executable).with_name("dbt")))
 
 
 def environment(settings: Settings, run_id: str) -> dict[str, str]:
@@ -59,19 +62,31 @@ def environment(settings: Settings, run_id: str) -> dict[str, str]:
 
 
 def write_docs(settings: Settings) -> Path:
-    """dbt's documentation in one HTML page under `settings.reports`, from the tables as they are.
+    """Dbt's documentation in one HTML page under `settings.reports`, from the tables as they are.
 
     Raises:
         LakeError: dbt could not make it, with its last words.
     """
     target = settings.dbt_target / "docs"
     target.mkdir(parents=True, exist_ok=True)
-    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", "docs", "generate", "--static", "--target-path", str(target)]
+    command = [
+        str(Path(sys.executable).with_name("dbt")),
+        "--quiet",
+        "docs",
+        "generate",
+        "--static",
+        "--target-path",
+        str(target),
+    ]
     command += ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR), "--log-path", str(target)]
     with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
         views.refresh(connection, settings)
     done = subprocess.run(  # noqa: S603 - our own executable and arguments
-        command, capture_output=True, text=True, check=False, env={**os.environ, **environment(settings, "docs")}
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment(settings, "docs")},
     )
     if done.returncode:
         raise LakeError(f"dbt docs: {(done.stdout + done.stderr).strip().splitlines()[-1]}")
