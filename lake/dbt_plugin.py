@@ -1,8 +1,8 @@
 """dbt-duckdb plugin `iceberg`: what a model wrote becomes one snapshot of an Iceberg table, and a view over it.
 
 What belongs here: the hand-over from dbt's materialization `iceberg`
-(`dbt_project/macros/materializations/iceberg.sql`) to `lake.iceberg`. What does not: SQL of models. It runs inside dbt's
-process, whose DuckDB connection it shares for the view.
+(`dbt_project/macros/materializations/iceberg.sql`) to `lake.iceberg`. What does not: SQL of models. It runs inside
+dbt's process, whose DuckDB connection it shares for the view.
 """
 
 import os

@@ -1,8 +1,8 @@
 """What a bronze table is: its columns, their types, its partition, the rules a row must keep. Data, not code.
 
 What belongs here: the frozen `TableSpec` and its mapping to Arrow types. What does not: how a source is read
-(`dlt_sources`), and where the table sits in the graph (`orchestration/components`). A spec is written in YAML, validated
-here, and usable from a notebook: `TableSpec.model_validate(yaml.safe_load(...))`.
+(`dlt_sources`), and where the table sits in the graph (`orchestration/components`). A spec is written in YAML,
+validated here, and usable from a notebook: `TableSpec.model_validate(yaml.safe_load(...))`.
 """
 
 import hashlib
