@@ -225,7 +225,9 @@ def bronze_home(home: str, folder: str, months: list[str]) -> Said:
         settings = _settings(home, folder)
         with connect(settings.duckdb_path) as connection:
             views.refresh(connection, settings)
-    return {**said, "environment": environment(settings, "bench"), "duckdb": str(settings.duckdb_path)}
+    settings.staging.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(settings.duckdb_path, settings.duckdb_path.with_name("bronze.duckdb"))
+    return {**said, "environment": environment(settings, "bench"), "memory_limit": settings.duckdb_memory_limit}
 
 
 def plain_sql(sql: str, home: str) -> str:
@@ -246,7 +248,7 @@ def window_sql(sql: str, home: str) -> str:
 
 def _with_trips(sql: str, home: str, trips: str) -> str:
     changed, count = re.subn(
-        r"\btrips as \(.*?\n\s*\),\s*renamed as \(", lambda _: f"trips as ({trips}), renamed as (", sql, flags=re.S
+        r"\btrips as \(.*?\n\s*\),\s*renamed as \(", lambda _: f"trips as ({trips}), renamed as (", sql, flags=re.DOTALL
     )
     if count != 1:
         raise RuntimeError(f"{home}: expected one CTE `trips` before `renamed` in the compiled model, found {count}")
@@ -256,9 +258,7 @@ def _with_trips(sql: str, home: str, trips: str) -> str:
 REWRITES: dict[str, Callable[[str, str], str]] = {"plain": plain_sql, "window": window_sql}
 
 
-def models_in_duckdb(
-    home: str, compiled: str, memory_limit: str | None, rewrite: str | None = None, threads: int | None = None
-) -> Said:
+def models_in_duckdb(home: str, compiled: str, memory_limit: str | None = None, rewrite: str | None = None) -> Said:
     """The models' compiled SQL, executed in DuckDB without dbt, the months' silver and then gold."""
     import duckdb
 
@@ -266,7 +266,9 @@ def models_in_duckdb(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shutil.copyfile(Path(home) / "duckdb" / "bronze.duckdb", folder / "work.duckdb")
-    sql = {path.stem: path.read_text() for path in Path(compiled).rglob("*.sql")}
+    # beside the models lie folders `<model>.yml`, with tests and the fixtures of unit tests
+    models = (path for path in Path(compiled).rglob("*.sql") if path.parent.suffix != ".yml")
+    sql = {path.stem: path.read_text() for path in models}
     suffixes = [""] if rewrite else ["__duplicates", "", "__rejected", "__accounting"]
 
     def create(connection: Any, schema: str, model: str) -> None:
@@ -275,13 +277,11 @@ def models_in_duckdb(
             query = REWRITES[rewrite](query, home)
         connection.execute(f"CREATE TABLE {schema}.{model} AS {query}")
 
-    config = {"memory_limit": memory_limit} if memory_limit else {}
+    config: Any = {"memory_limit": memory_limit} if memory_limit else {}
     said: Said = {"seconds": {}}
     with duckdb.connect(str(folder / "work.duckdb"), config=config) as connection:
         connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
         connection.execute("CREATE SCHEMA IF NOT EXISTS silver; CREATE SCHEMA IF NOT EXISTS gold")
-        if threads:
-            connection.execute(f"SET threads = {threads}")
         create(connection, "silver", "mobility_taxi_zones")
         for service in ("green", "fhv"):
             for suffix in ("__duplicates", ""):

@@ -9,6 +9,7 @@ that has loaded it.
 """
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,9 +73,10 @@ class _MissingError(LakeError):
 
 
 def http_client(settings: Settings) -> "httpx.Client":
-    """A client with the settings' timeout that follows redirects."""
+    """A client with the settings' timeout that follows redirects, and does not log URLs with what is secret in them."""
     import httpx
 
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     return httpx.Client(timeout=settings.http_timeout_seconds, follow_redirects=True)
 
 

@@ -7,6 +7,7 @@ A month whose columns fit is imported byte for byte (dlt's file import); one who
 row group by row group, so memory follows the row group, not the file.
 """
 
+import codecs
 import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -160,8 +161,9 @@ def read_csv(file: Fetched, run_id: str) -> tuple["pa.Table", "pa.Table"]:
     if file.bytes == 0:
         raise LakeError(f"{file.url}: the file is empty (0 bytes)")
     with file.path.open("rb") as stream:
-        header = stream.readline(1 << 16)
-    if header.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        head = stream.read(1 << 16).removeprefix(codecs.BOM_UTF8).lstrip()
+    header = head.split(b"\n", 1)[0] + b"\n"
+    if head.lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise LakeError(f"{file.url}: is a web page, not a CSV file")
     ragged: list[dict[str, Any]] = []
 

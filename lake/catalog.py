@@ -20,13 +20,27 @@ NAMESPACES = (
 def open_catalog(settings: Settings) -> "Catalog":
     """The SQL catalog on SQLite under `settings.catalog_db`; the file and its folder are made on first use.
 
-    A busy timeout lets parallel loads of other partitions wait for each other's short writes.
+    A busy timeout lets parallel loads of other partitions wait for each other's short writes. Of several
+    processes that make the catalog's own tables at once, pyiceberg lets all but one fail ("table already
+    exists"); those look again.
     """
     from pyiceberg.catalog.sql import SqlCatalog
+    from sqlalchemy.exc import OperationalError
+    from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
     settings.warehouse.mkdir(parents=True, exist_ok=True)
-    return SqlCatalog(
-        "lake",
-        uri=f"sqlite:///{settings.catalog_db}?timeout=60",
-        warehouse=f"file://{settings.warehouse}",
+
+    @retry(
+        retry=retry_if_exception_type(OperationalError),
+        stop=stop_after_attempt(8),
+        wait=wait_random(0, 0.2),
+        reraise=True,
     )
+    def attempt() -> "Catalog":
+        return SqlCatalog(
+            "lake",
+            uri=f"sqlite:///{settings.catalog_db}?timeout=60",
+            warehouse=f"file://{settings.warehouse}",
+        )
+
+    return attempt()

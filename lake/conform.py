@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lake.errors import LakeError
+from lake.iceberg import iceberg_type
 from lake.spec import TableSpec
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
             untyped.append(field.name)
             continue
         else:
-            name, want = field.name, _widened(field.type)
+            name, want = field.name, _storable(field, source_object)
             new.append(name)
         if name.lower() in taken:
             raise LakeError(
@@ -128,6 +129,16 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
     if required := [name for name in missing if spec.columns[name].required]:
         raise LakeError(f"{source_object}: column {required[0]} of {spec.identifier} is missing")
     return Plan(tuple(columns), tuple(new), missing, tuple(untyped))
+
+
+def _storable(field: "pa.Field", source_object: str) -> "pa.DataType":
+    """The type in which a new column enters the table; an error that names it if there is none."""
+    want = _widened(field.type)
+    try:
+        iceberg_type(want)
+    except LakeError as error:
+        raise LakeError(f"{source_object}: column {field.name}: {error}") from None
+    return want
 
 
 def _widened(kind: "pa.DataType") -> "pa.DataType":

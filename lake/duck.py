@@ -1,8 +1,11 @@
 """DuckDB connections: one place that knows about its lock, its memory limit and its time zone.
 
-What belongs here: connecting. What does not: SQL of any table.
+What belongs here: connecting, and keeping others out for longer than a connection. What does not: SQL of any
+table.
 """
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +31,38 @@ def literal(text: str) -> str:
 
 def _is_locked(error: BaseException) -> bool:
     return type(error).__name__ == "IOException" and "Could not set lock" in str(error)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Keep out, until exit, every other process that asks for the same; waits as long as it takes.
+
+    DuckDB's own lock is not enough for work that opens the file at `path` several times: dbt closes it between
+    models, and a process that came in there would see, or publish, half a run. The lock is a file's, so the
+    system releases it when its holder dies. It must not be taken twice by the same process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def is_exclusive(path: Path) -> bool:
+    """Whether some process holds `exclusive(path)` at this moment."""
+    try:
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 @contextmanager

@@ -107,6 +107,7 @@ def load_or_create(
     from pyiceberg.table.name_mapping import create_mapping_from_schema
     from pyiceberg.transforms import IdentityTransform
     from pyiceberg.types import DateType, NestedField
+    from sqlalchemy.exc import IntegrityError
 
     with contextlib.suppress(NoSuchTableError):
         return catalog.load_table(identifier)
@@ -116,7 +117,7 @@ def load_or_create(
         fields.append(NestedField(len(fields) + 1, partition_column, DateType(), required=False))
         spec = PartitionSpec(PartitionField(len(fields), 1000, IdentityTransform(), partition_column))
     schema = Schema(*fields)
-    with contextlib.suppress(NamespaceAlreadyExistsError):
+    with contextlib.suppress(NamespaceAlreadyExistsError, IntegrityError):  # the latter in a race
         catalog.create_namespace(identifier.split(".", maxsplit=1)[0])
     with contextlib.suppress(TableAlreadyExistsError):
         return catalog.create_table(

@@ -10,6 +10,7 @@ commit under way.
 
 import shutil
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -57,10 +58,12 @@ def expirable(table: "Table", before: datetime) -> list[int]:
     ]
 
 
-def _named_files(table: "Table") -> set[Path]:
-    """Every file that the table's metadata names: data, manifests, manifest lists, metadata."""
+def _named_files(table: "Table", expired: Collection[int]) -> set[Path]:
+    """Every file that the table's metadata names, but for its `expired` snapshots: data, manifests, lists, metadata."""
     names = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
     for snapshot in table.snapshots():
+        if snapshot.snapshot_id in expired:
+            continue
         names.add(snapshot.manifest_list)
         names.update(manifest.manifest_path for manifest in snapshot.manifests(table.io))
         names.update(file.file_path for file in iceberg.files_of(table, snapshot))
@@ -87,7 +90,7 @@ def maintain(settings: Settings, *, keep_days: int = 7, dry_run: bool = False) -
             if ids and not dry_run:
                 table.maintenance.expire_snapshots().by_ids(ids).commit()
                 table = catalog.load_table(identifier)
-            named = _named_files(table)
+            named = _named_files(table, ids)
             folder = Path(table.location().removeprefix("file://"))
             files += [p for p in folder.rglob("*") if p.is_file() and p not in named and p.stat().st_mtime < oldest]
     roots = (settings.dlt_home, settings.dbt_target, settings.staging)

@@ -40,7 +40,7 @@ def _is_lossless(value: str, kind: str) -> str:
     """SQL: whether the cast of `value` to `kind` keeps it whole; DuckDB itself rounds '1.5' to 2 without a
     word.
     """
-    wider = {"long": "DOUBLE", "date": "TIMESTAMP"}.get(kind)  # a decimal of 38 digits has no wider type: it is not checked
+    wider = {"long": "DOUBLE", "date": "TIMESTAMP"}.get(kind)  # decimal(38) has none wider: unchecked
     if match := DECIMAL.fullmatch(kind):
         precision, scale = int(match[1]), int(match[2])
         wider = f"DECIMAL(38,{min(38 - precision + scale, scale + 10)})"

@@ -2,16 +2,24 @@
 
 What belongs here: automation conditions and the sensor that evaluates them. What does not: schedules.
 
-`eager` alone never fires below a partly filled partitioned asset, and fires even after a failed blocking
-check; others have met hundreds of thousands of failed runs that way. Hence no condition on missing ones, and
-none of them without the last term.
+`eager` alone is wrong here in four ways, each of which a test in `tests/graph/test_automation.py` shows:
+
+- it looks at the latest time window only: the running month, while a file comes about two months late;
+- below a partitioned asset it waits until every partition is filled, which never happens. Asking that each
+  dependency has something, instead, means the very partition where both are partitioned alike, and any one
+  where only the dependency is partitioned;
+- without that it starts on a month that has just begun and has nothing below it;
+- it fires after a failed blocking check; others have met hundreds of thousands of failed runs that way.
 """
 
 import dagster as dg
 
 _C = dg.AutomationCondition
 
-EAGER_BEHIND_CHECKS = (_C.eager().without(~_C.any_deps_missing()) & _C.all_deps_blocking_checks_passed()).with_label(
+_EAGER = _C.eager().without(_C.in_latest_time_window()).without(~_C.any_deps_missing())
+_DEPS_THERE = _C.all_deps_match(~_C.missing() | _C.will_be_requested()).with_label("all_deps_there")
+
+EAGER_BEHIND_CHECKS = (_EAGER & _DEPS_THERE & _C.all_deps_blocking_checks_passed()).with_label(
     "when upstream has changed and its blocking checks have passed"
 )
 

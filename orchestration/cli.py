@@ -49,7 +49,7 @@ class Format(StrEnum):
 def _console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)  # what is printed is data
 
 
 def main() -> None:
@@ -119,7 +119,7 @@ def _own_console() -> Iterator["Console"]:
     from rich.console import Console
 
     with os.fdopen(os.dup(2), "w") as stream:
-        yield Console(file=stream, highlight=False)
+        yield Console(file=stream, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
@@ -308,11 +308,13 @@ def dev(
     ] = "127.0.0.1",
 ) -> None:
     """Run the Dagster UI with its daemon, on the instance that `lakegraph materialize` writes to."""
-    from orchestration import project, runner
+    from orchestration import liveness, project, runner
 
     settings = get_settings()
-    runner.open_instance(settings).dispose()
     project.prepare()
+    with runner.open_instance(settings) as instance:
+        liveness.bury_dead_runs(instance)
+        liveness.free_dead_slots(instance, settings)
     os.environ["LAKEGRAPH_HOME"] = str(settings.home)
     os.chdir(settings.home)  # in the project's folder Dagster would warn that its dagster.yaml is not the one in use
     command = [

@@ -5,10 +5,13 @@ freshness, a check.
 """
 
 from datetime import timedelta
+from typing import Literal
 
 import dagster as dg
+
+FreshnessName = Literal["monthly", "daily"]
 
 MONTHLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=45), warn_window=timedelta(days=35))
 DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
 
-POLICIES = {"monthly": MONTHLY, "daily": DAILY}
+POLICIES: dict[FreshnessName, dg.FreshnessPolicy] = {"monthly": MONTHLY, "daily": DAILY}

@@ -8,6 +8,7 @@ LAKEGRAPH_HOME holds the run, so that the UI shows it. A process that is killed 
 tables are whole, and the next call does the rest.
 """
 
+import itertools
 import os
 import re
 import threading
@@ -15,20 +16,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from lake.errors import LakeError
 from lake.settings import Settings
+from orchestration.liveness import bury_dead_runs, free_dead_slots, process_tag
 from orchestration.partitions import month_of
 from orchestration.project import ROOT
+
+if TYPE_CHECKING:
+    from infra_assets.plan import Resource
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 SYNTAX = re.compile(r"[:+()\"]|\b(?:and|or|not)\b")
 INFRA_PENDING = "infra"
 PUBLISH = dg.AssetKey(["serving", "duckdb"])
 POLL_SECONDS = 0.3
+POLLS_PER_LOOK = 10  # how often the pool is looked at for slots of the dead
 
 
 @dataclass
@@ -126,10 +132,20 @@ def needed_besides(keys: set[dg.AssetKey], defs: dg.Definitions, settings: Setti
     """
     from infra_assets import resources
 
-    extra = {dg.AssetKey([INFRA_PENDING, r.name]) for r in resources(settings) if r.plan()}
+    extra = {dg.AssetKey([INFRA_PENDING, r.name]) for r in resources(settings) if _is_pending(r)}
     if any(key.path[0] in {"bronze", "silver", "gold"} for key in keys):
         extra.add(PUBLISH)
     return (extra & defs.resolve_asset_graph().get_all_asset_keys()) - keys
+
+
+def _is_pending(resource: "Resource") -> bool:
+    """Whether a resource is to be made; one that cannot be looked at is too, for its step repairs it or says why
+    not.
+    """
+    try:
+        return bool(resource.plan())
+    except LakeError:
+        return True
 
 
 def partition_tags(
@@ -170,7 +186,9 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     wanted = (ROOT / "dagster.yaml").read_text().replace("base_dir: data/dagster", f"base_dir: {home}")
     present = home / "dagster.yaml"
     if not present.exists() or present.read_text() != wanted:
-        present.write_text(wanted)
+        draft = home / f".dagster.yaml.{os.getpid()}"  # another process may be reading it: never half a file
+        draft.write_text(wanted)
+        draft.replace(present)
     os.environ["DAGSTER_HOME"] = str(home)
     return dg.DagsterInstance.get()
 
@@ -193,11 +211,19 @@ def quiet(log: Path) -> Iterator[None]:
                 os.close(descriptor)
 
 
-def _follow(instance: dg.DagsterInstance, run_id: str, show: Callable[[Progress], None], stop: threading.Event) -> None:
-    """Show the steps of a run, read from its event log, until told to stop."""
+def _follow(
+    instance: dg.DagsterInstance,
+    run_id: str,
+    settings: Settings,
+    show: Callable[[Progress], None],
+    stop: threading.Event,
+) -> None:
+    """Show the steps of a run, read from its event log, until told to stop; keep the dead from holding it up."""
     progress, cursor = Progress(), None
-    while True:
+    for poll in itertools.count():
         last = stop.is_set()
+        if poll % POLLS_PER_LOOK == 0:
+            free_dead_slots(instance, settings, run_id)
         connection = instance.get_records_for_run(run_id, cursor=cursor)
         cursor = connection.cursor
         for record in connection.records:
@@ -242,10 +268,13 @@ def materialize(
     job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=keys)
     with open_instance(settings) as instance:
         stop = threading.Event()
-        follower = threading.Thread(target=_follow, args=(instance, run_id, show, stop), daemon=True)
+        bury_dead_runs(instance)
+        follower = threading.Thread(target=_follow, args=(instance, run_id, settings, show, stop), daemon=True)
         follower.start()
         try:
-            result = job.execute_in_process(instance=instance, tags=tags, run_id=run_id, raise_on_error=False)
+            result = job.execute_in_process(
+                instance=instance, tags={**tags, **process_tag()}, run_id=run_id, raise_on_error=False
+            )
         finally:
             stop.set()
             follower.join()

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
+from infra_assets.assets import infra_key
 from orchestration import freshness
 from orchestration.automation import EAGER_BEHIND_CHECKS
 from orchestration.partitions import PARTITIONS
@@ -54,8 +55,14 @@ class LakegraphTranslator(DagsterDbtTranslator):
             owners=OWNERS,
             automation_condition=EAGER_BEHIND_CHECKS,
             freshness_policy=freshness.POLICIES[cadence] if cadence and layer == "gold" else None,
-            deps=[*spec.deps, dg.AssetKey(["infra", "duckdb_schemas"])],
+            deps=[*spec.deps, *_infrastructure(props)],
         ).merge_attributes(metadata={"dagster/table_name": f"{props['schema']}.{props['name']}"})
+
+
+def _infrastructure(props: Mapping[str, Any]) -> list[dg.AssetKey]:
+    """The schemas, for models that read nothing but sources; the others have them through these."""
+    reads_models = any(node.startswith(("model.", "snapshot.", "seed.")) for node in props["depends_on"]["nodes"])
+    return [] if reads_models else [infra_key("duckdb_schemas")]
 
 
 def _meta(props: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -58,10 +58,10 @@ def failure_cause(run_results: Mapping[str, Any]) -> str:
 def dbt_build(context: dg.AssetExecutionContext, dbt: LakegraphDbt) -> Iterator[Any]:
     """Point the bronze views at the current snapshots, then build what is selected."""
     from lake import views
-    from lake.duck import connect
+    from lake.duck import connect, exclusive
 
     settings = get_settings()
-    with step_failures():
+    with step_failures(), exclusive(settings.duckdb_path):
         with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
             views.refresh(connection, settings)
         partitioned = context.has_partition_key or context.has_partition_key_range

@@ -19,12 +19,12 @@ REPORT = dg.AssetKey(["serving", "kpi_report"])
 
 
 def _models(layer: str) -> list[dg.AssetKey]:
-    return sorted(key for key in dbt_build.keys if key.path[0] == layer)
+    return sorted(key for key in dbt_build.keys if key.path[0] == layer)  # gold rests on all of silver
 
 
 @dg.asset(
     key=PUBLISHED,
-    deps=[*_models("silver"), *_models("gold")],
+    deps=_models("gold"),
     group_name="serving",
     kinds={"duckdb"},
     owners=OWNERS,
@@ -34,10 +34,12 @@ def _models(layer: str) -> list[dg.AssetKey]:
 )
 def published_copy() -> dg.MaterializeResult[Any]:
     """The DuckDB file that readers open: a copy of dbt's, with bronze as views, swapped in whole."""
+    from lake.duck import exclusive
     from lake.publish import publish
 
-    with step_failures():
-        published = publish(get_settings())
+    settings = get_settings()
+    with step_failures(), exclusive(settings.duckdb_path):
+        published = publish(settings)
     return dg.MaterializeResult(
         metadata={
             "path": dg.MetadataValue.path(str(published.path)),

@@ -46,11 +46,11 @@ def build_source_freshness() -> dg.AssetChecksDefinition:
     )
     def source_freshness(context: dg.AssetCheckExecutionContext, dbt: LakegraphDbt) -> Iterator[dg.AssetCheckResult]:
         from lake import views
-        from lake.duck import connect
+        from lake.duck import connect, exclusive
 
         settings = get_settings()
         selected = [keys[k.asset_key] for k in context.selected_asset_check_keys]
-        with step_failures():
+        with step_failures(), exclusive(settings.duckdb_path):
             with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
                 views.refresh(connection, settings)
             names = " ".join("source:" + ".".join(unique_id.split(".")[-2:]) for unique_id in sorted(selected))

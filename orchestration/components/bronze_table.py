@@ -9,10 +9,10 @@ import importlib
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from infra_assets.assets import infra_key
 from infra_assets.steps import step_failures
@@ -41,7 +41,16 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
     watch: bool = Field(False, description="Whether a sensor loads a month when its file appears or changes.")
     kinds: list[str] = Field(default_factory=list)
     owners: list[str] = Field(default_factory=lambda: ["team:data"])
-    fresh: str | None = Field(None, description="A policy of orchestration.freshness.")
+    fresh: freshness.FreshnessName | None = Field(None, description="A policy of orchestration.freshness.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        column, by_partition = self.table.partition_column, self.table.mode == "replace_partition"
+        if not bool(self.partitions) == bool(column) == by_partition:
+            raise ValueError("partitions, table.partition_column and table.mode: replace_partition go together")
+        if self.watch and not (self.partitions and self.params.get("files")):
+            raise ValueError("watch needs partitions and params.files: it looks for the files of a month")
+        return self
 
     @property
     def key(self) -> dg.AssetKey:

@@ -16,7 +16,7 @@ from dagster_dbt import DbtCliInvocation, DbtCliResource
 from packaging import version
 
 from lake import views
-from lake.duck import connect
+from lake.duck import connect, exclusive
 from lake.errors import LakeError
 from lake.settings import Settings
 from orchestration.project import DBT_DIR, dbt_project
@@ -79,15 +79,16 @@ def write_docs(settings: Settings) -> Path:
         str(target),
     ]
     command += ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR), "--log-path", str(target)]
-    with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
-        views.refresh(connection, settings)
-    done = subprocess.run(  # noqa: S603 - our own executable and arguments
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment(settings, "docs")},
-    )
+    with exclusive(settings.duckdb_path):
+        with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
+            views.refresh(connection, settings)
+        done = subprocess.run(  # noqa: S603 - our own executable and arguments
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **environment(settings, "docs")},
+        )
     if done.returncode:
         raise LakeError(f"dbt docs: {(done.stdout + done.stderr).strip().splitlines()[-1]}")
     page = settings.reports / "dbt.html"

@@ -1,4 +1,4 @@
-"""Bronze loads of good files: the drift of real months, values kept to the last bit, repeats, replacements, rejects, users."""
+"""Bronze loads of good files: the drift of real months, values kept to the last bit, repeats, replacements, users."""
 
 import datetime as dt
 import json
@@ -24,7 +24,7 @@ from sandbox.users import USERS
 
 ROWS = {month: 200 + 10 * i for i, month in enumerate(DRIFT)}
 IDS = ("VendorID", "PULocationID", "DOLocationID", "RatecodeID", "passenger_count", "payment_type", "trip_type")
-SHUFFLED = tuple(random.Random(7).sample(DRIFT, len(DRIFT)))
+SHUFFLED = tuple(random.Random(7).sample(DRIFT, len(DRIFT)))  # noqa: S311 - an order, not a secret
 CSV = "LocationID,Borough,Zone,service_zone\n"
 
 
@@ -37,7 +37,7 @@ def months(tmp_path_factory):
 
 
 def as_loaded(source: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A file's rows under the table's names and types, columns it lacks as nulls: what bronze must hold, no more, no less."""
+    """A file's rows under the table's names and types, columns it lacks as nulls: what bronze must hold."""
     own = {name.lower(): source[name] for name in source.column_names}
     return pa.table(
         {
@@ -60,7 +60,7 @@ def duck(lake, sql, *, zone="UTC"):
     with connect(lake.duckdb_path) as connection:
         views.refresh(connection, lake)
         connection.execute(f"SET TimeZone = '{zone}'")
-        return connection.execute(sql).to_arrow_table()
+        return connection.sql(sql).to_arrow_table()
 
 
 # -- the drift of real months --------------------------------------------------------------------------------
@@ -120,7 +120,9 @@ def test_real_green_months(lake):
     assert lakes.by_month(real) == expected
     paths = {month: lakes.REAL_FILES / f"green_tripdata_{month}.parquet" for month in expected}
     assert_holds(lakes.rows(real), {month: pq.read_table(path) for month, path in paths.items()})
-    months = "SELECT source_month, count(*) n, sum(total_amount) s FROM bronze.mobility_green_trips GROUP BY 1 ORDER BY 1"
+    months = (
+        "SELECT source_month, count(*) n, sum(total_amount) s FROM bronze.mobility_green_trips GROUP BY 1 ORDER BY 1"
+    )
     seen = {f"{row['source_month']:%Y-%m}": (row["n"], row["s"]) for row in duck(real, months).to_pylist()}
     for month, path in paths.items():
         assert seen[month] == (expected[month], pytest.approx(pc.sum(pq.read_table(path)["total_amount"]).as_py()))
@@ -128,7 +130,9 @@ def test_real_green_months(lake):
 
 @lakes.needs_real_files
 def test_a_real_yellow_file_of_2025_and_the_real_zones(lake, files):
-    shutil.copy(lakes.REAL_FILES / "yellow_tripdata_2025-02_sample5k.parquet", files / "yellow_tripdata_2025-02.parquet")
+    shutil.copy(
+        lakes.REAL_FILES / "yellow_tripdata_2025-02_sample5k.parquet", files / "yellow_tripdata_2025-02.parquet"
+    )
     shutil.copy(lakes.REAL_FILES / "taxi_zone_lookup.csv", files)
     result = load_table(lake, "yellow_trips", "2025-02")
     assert result.new_columns == ("cbd_congestion_fee",)
@@ -240,8 +244,8 @@ def test_another_declaration_loads_the_same_file_again(lake, files):
     tlc.write("green", "2023-02", files, 120)
     spec, source = lakes.declared("green_trips")
     load_green(lake)
-    wider = spec.model_copy(update={"columns": {**spec.columns, "trip_type": spec.columns["trip_type"]}, "unique": []})
-    assert not load(wider, source, lake, partition=date(2023, 2, 1)).changed
+    renamed = spec.model_copy(update={"description": "Other words."})
+    assert not load(renamed, source, lake, partition=date(2023, 2, 1)).changed
     strict = {**spec.columns, "VendorID": spec.columns["VendorID"].model_copy(update={"required": True})}
     again = load(spec.model_copy(update={"columns": strict}), source, lake, partition=date(2023, 2, 1))
     assert (again.changed, lakes.by_month(lake)) == (True, {"2023-02": 120})
@@ -324,7 +328,9 @@ def test_users_are_paged_and_nested_objects_stay_json(lake, files):
     assert (result.account.rows_read, result.account.rows_loaded, result.account.rows_rejected) == (10, 10, 0)
     assert result.account.source_object == f"{server.users_api}/users"
     loaded = lakes.rows(lake, "mobility_users").sort_by("id").to_pylist()
-    assert [(row["id"], row["name"], row["phone"]) for row in loaded] == [(u["id"], u["name"], u["phone"]) for u in USERS]
+    assert [(row["id"], row["name"], row["phone"]) for row in loaded] == [
+        (u["id"], u["name"], u["phone"]) for u in USERS
+    ]
     for row, user in zip(loaded, USERS, strict=True):
         assert (json.loads(row["address"]), json.loads(row["company"])) == (user["address"], user["company"])
 

@@ -31,6 +31,7 @@ SPEC = TableSpec.model_validate(
     }
 )
 FILE = "http://host/file.parquet"
+NAIVE = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - the table has no zone either
 
 
 def planned(types, known=None):
@@ -72,8 +73,8 @@ def test_every_signed_width_registers_as_long(kind):
         ("fee", pa.array([3, None], pa.int64()), [3.0, None]),
         ("fee", pa.array([0.5, None], pa.float16()), [0.5, None]),
         ("flag", pa.nulls(2), [None, None]),
-        ("at", pa.array([1_000, None], pa.timestamp("ns")), [dt.datetime(1970, 1, 1, 0, 0, 0, 1), None]),
-        ("at", pa.array([1, None], pa.timestamp("s")), [dt.datetime(1970, 1, 1, 0, 0, 1), None]),
+        ("at", pa.array([1_000, None], pa.timestamp("ns")), [NAIVE + dt.timedelta(microseconds=1), None]),
+        ("at", pa.array([1, None], pa.timestamp("s")), [NAIVE + dt.timedelta(seconds=1), None]),
         (
             "seen",
             pa.array([0, None], pa.timestamp("us", "America/New_York")),
@@ -196,7 +197,7 @@ COLUMNS = {
 
 
 def recase(name, seed):
-    return "".join(random.Random(f"{seed}{i}").choice((c.lower(), c.upper())) for i, c in enumerate(name))
+    return "".join(random.Random(f"{seed}{i}").choice((c.lower(), c.upper())) for i, c in enumerate(name))  # noqa: S311
 
 
 @settings(deadline=None)
@@ -214,7 +215,7 @@ def test_order_and_case_of_the_columns_never_change_the_result(order, seed):
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**53), 2**53), st.floats(width=64)), max_size=20))
 def test_a_cast_keeps_every_value_or_raises(values):
     doubles = [None if v is None else float(v) for v in values]
-    whole = all(v is None or v.is_integer() and abs(v) < 2**63 for v in doubles)
+    whole = all(v is None or (v.is_integer() and abs(v) < 2**63) for v in doubles)
     table = pa.table({"Id": pa.array(doubles, pa.float64())})
     how = plan(SPEC, table.schema, {}, FILE)
     if whole:

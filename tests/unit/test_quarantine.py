@@ -131,7 +131,7 @@ def test_a_text_that_does_not_fit_without_loss_is_invalid(kind, text):
         ("decimal(38,2)", "1" * 36 + ".25", Decimal("1" * 36 + ".25")),
         ("double", "1e-3", 0.001),
         ("date", "2024-02-29", dt.date(2024, 2, 29)),
-        ("timestamp", "2024-02-29T01:02:03.000004", dt.datetime(2024, 2, 29, 1, 2, 3, 4)),
+        ("timestamp", "2024-02-29T01:02:03.000004", dt.datetime(2024, 2, 29, 1, 2, 3, 4)),  # noqa: DTZ001
         ("timestamptz", "2024-02-29T01:02:03+02:00", dt.datetime(2024, 2, 28, 23, 2, 3, tzinfo=dt.UTC)),
         ("boolean", "true", True),
     ],

@@ -1,0 +1,81 @@
+"""Runs whose process is gone: told apart from those that work, and cleared away.
+
+What belongs here: finding dead runs and giving back what they hold in the instance. What does not: resuming
+them; a run is simply started again.
+
+A process that is killed writes no last event. Its run stays "started" for ever, and with it the slot it held
+in the pool `duckdb_writer`: whoever comes next would wait for it without end. Dagster's daemon looks after
+runs where one is running; the command must not need it. What keeps two writers apart for real is
+`lake.duck.exclusive`, which the system releases with its holder, so a slot may be freed whenever nobody holds that.
+"""
+
+import json
+import os
+import socket
+
+import dagster as dg
+
+from lake.duck import is_exclusive
+from lake.settings import Settings
+from orchestration.assets.dbt import DUCKDB_POOL
+
+PROCESS_TAG = "lakegraph/process"
+SERVER_TAG = ".dagster/grpc_info"  # written by Dagster's default run launcher
+UNDER_WAY = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+
+
+def process_tag() -> dict[str, str]:
+    """A run's tag that says which process it lives in: its id with the time of its start, for ids are used again."""
+    import psutil
+
+    return {PROCESS_TAG: f"{os.getpid()}@{psutil.Process().create_time():.2f}"}
+
+
+def _process_lives(tag: str) -> bool:
+    import psutil
+
+    pid, _, started = tag.partition("@")
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.2f}" == started
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _server_lives(tag: str) -> bool:
+    """Whether the code server answers whose child the run is. One that listens on a port is taken to live."""
+    path = json.loads(tag).get("socket")
+    if not path:
+        return True
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(path) == 0
+
+
+def is_dead(run: dg.DagsterRun) -> bool:
+    """Whether the process of a run under way is gone. A run that does not tell is left alone."""
+    if tag := run.tags.get(PROCESS_TAG):
+        return not _process_lives(tag)
+    if tag := run.tags.get(SERVER_TAG):
+        return not _server_lives(tag)
+    return False
+
+
+def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Report every dead run as failed; their ids."""
+    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)) if is_dead(run)]
+    for run in dead:
+        instance.report_run_failed(run, "the run's process is gone: it was killed, or the machine went down")
+    return [run.run_id for run in dead]
+
+
+def free_dead_slots(instance: dg.DagsterInstance, settings: Settings, own_run_id: str = "") -> list[str]:
+    """Free the slots of `duckdb_writer` that other runs hold while nobody writes; the runs that held them.
+
+    A run that has its slot and not yet the lock loses the slot, which does no harm: the lock still keeps it apart.
+    """
+    storage = instance.event_log_storage
+    claimed = {slot.run_id for slot in storage.get_concurrency_info(DUCKDB_POOL).claimed_slots} - {own_run_id}
+    if not claimed or is_exclusive(settings.duckdb_path):
+        return []
+    for run_id in claimed:
+        storage.free_concurrency_slots_for_run(run_id)
+    return sorted(claimed)

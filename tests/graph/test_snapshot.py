@@ -1,0 +1,325 @@
+"""The whole graph against `graph.json` beside this file, and what it promises whatever it holds.
+
+`UPDATE_SNAPSHOT=1 pytest tests/graph/test_snapshot.py` rewrites the snapshot; look at the difference before it is committed.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from orchestration import project
+
+SNAPSHOT = Path(__file__).with_name("graph.json")
+BLOCKING_CHECKS_PASSED = "all_deps_blocking_checks_passed"
+DUCKDB_POOL = "duckdb_writer"
+HOUR = timedelta(hours=1)
+WITHOUT_RETRY = {
+    "ops/maintenance": "comes again the next night, and a commit lost to another writer is retried inside",
+    "serving/kpi_report": "reads one local file that is only ever replaced whole: what fails once fails again",
+}
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    project.prepare()
+    from orchestration.definitions import defs
+
+    return defs
+
+
+@pytest.fixture(scope="module")
+def graph(defs: dg.Definitions) -> Any:
+    return defs.resolve_asset_graph()
+
+
+@pytest.fixture(scope="module")
+def nodes(graph: Any) -> dict[str, Any]:
+    return {key.to_user_string(): graph.get(key) for key in sorted(graph.get_all_asset_keys())}
+
+
+# -- the snapshot ------------------------------------------------------------------------------------------
+
+
+def describe(defs: dg.Definitions) -> dict[str, Any]:
+    """All of the graph that a reviewer wants to see change, and nothing that differs between two machines."""
+    graph, repository = defs.resolve_asset_graph(), defs.get_repository_def()
+    nodes = [graph.get(key) for key in sorted(graph.get_all_asset_keys())]
+    conditions = {n.automation_condition.get_label(): n.automation_condition for n in nodes if n.automation_condition}
+    return {
+        "assets": {node.key.to_user_string(): describe_asset(graph, node) for node in nodes},
+        "automation": {label: list(outline(condition)) for label, condition in sorted(conditions.items())},
+        "jobs": {j.name: describe_job(j) for j in sorted(repository.get_all_jobs(), key=lambda j: j.name)},
+        "schedules": {
+            s.name: {"cron": s.cron_schedule, "job": s.job_name, "zone": s.execution_timezone or "UTC"}
+            | {"status": s.default_status.value}
+            for s in sorted(repository.schedule_defs, key=lambda s: s.name)
+        },
+        "sensors": {
+            s.name: {"every_seconds": s.minimum_interval_seconds, "status": s.default_status.value}
+            | {"watches": watched(s)}
+            for s in sorted(repository.sensor_defs, key=lambda s: s.name)
+        },
+    }
+
+
+def describe_asset(graph: Any, node: Any) -> dict[str, Any]:
+    condition, retry = node.automation_condition, retry_policy(node)
+    return {
+        "deps": sorted(key.to_user_string() for key in node.parent_keys),
+        "group": node.group_name,
+        "kinds": sorted(node.kinds),
+        "owners": list(node.owners),
+        "partitions": partitions(node.partitions_def),
+        "pool": node.assets_def.node_def.pool,
+        "retries": retry.max_retries if retry else 0,
+        "automation": condition.get_label() if condition else None,
+        "freshness": freshness(node.freshness_policy),
+        "backfill": str(node.backfill_policy) if node.backfill_policy else None,
+        "table_name": node.metadata.get("dagster/table_name"),
+        "checks": {
+            key.name: "blocking" if graph.get(key).blocking else "reports"
+            for key in sorted(node.check_keys, key=lambda key: key.name)
+        },
+    }
+
+
+def describe_job(job: dg.JobDefinition) -> dict[str, Any] | str:
+    if job.name == "__ASSET_JOB":
+        return "everything"
+    layer = job.asset_layer
+    assets = sorted(key.to_user_string() for key in layer.executable_asset_keys)
+    checks = sorted(f"{key.asset_key.to_user_string()}: {key.name}" for key in layer.asset_graph.asset_check_keys)
+    return {"assets": assets, "checks": checks}
+
+
+def retry_policy(node: Any) -> dg.RetryPolicy | None:
+    return node.assets_def.node_def.retry_policy
+
+
+def partitions(definition: Any) -> str | None:
+    if definition is None:
+        return None
+    start = f"{definition.start:%Y-%m-%d}"
+    return f"{definition.fmt} from {start} by {definition.cron_schedule!r} {definition.timezone}, end offset {definition.end_offset}"
+
+
+def freshness(policy: Any) -> str | None:
+    if policy is None:
+        return None
+    fail, warn = (timedelta(days=d.days, seconds=d.seconds) for d in (policy.fail_window, policy.warn_window))
+    return f"warn after {warn / HOUR:g} h, fail after {fail / HOUR:g} h"
+
+
+def watched(sensor: Any) -> str:
+    if isinstance(sensor, dg.AutomationConditionSensorDefinition):
+        return str(sensor.asset_selection)
+    return f"starts {sensor.job_name}" if sensor.targets else "events"
+
+
+def outline(condition: Any, depth: int = 0) -> Iterator[str]:
+    """A condition as an indented outline, so that a change deep inside shows."""
+    yield "  " * depth + (condition.get_label() or condition.name)
+    for child in condition.children:
+        yield from outline(child, depth + 1)
+
+
+def test_the_graph_is_as_reviewed(defs: dg.Definitions) -> None:
+    text = json.dumps(describe(defs), indent=1, ensure_ascii=False) + "\n"
+    if os.getenv("UPDATE_SNAPSHOT") == "1":
+        SNAPSHOT.write_text(text)
+    known = SNAPSHOT.read_text() if SNAPSHOT.exists() else ""
+    if text == known:
+        return
+    lines = difflib.unified_diff(known.splitlines(), text.splitlines(), "graph.json", "the graph as it is", lineterm="", n=6)
+    pytest.fail(
+        "the graph has changed; if it was meant to, run UPDATE_SNAPSHOT=1 pytest tests/graph/test_snapshot.py\n"
+        + "\n".join(lines),
+        pytrace=False,
+    )
+
+
+# -- promises ----------------------------------------------------------------------------------------------
+
+
+def layer(nodes: dict[str, Any], *names: str) -> dict[str, Any]:
+    found = {key: node for key, node in nodes.items() if key.split("/")[0] in names}
+    assert found, f"no asset in {names}: a promise about nothing"
+    return found
+
+
+def all_upstream(graph: Any, key: dg.AssetKey) -> set[dg.AssetKey]:
+    """Everything that `key` rests on."""
+    found: set[dg.AssetKey] = set()
+    ahead = set(graph.get(key).parent_keys)
+    while ahead:
+        found |= ahead
+        ahead = {parent for k in ahead for parent in graph.get(k).parent_keys} - found
+    return found
+
+
+def blocking_checks(graph: Any, key: dg.AssetKey) -> set[str]:
+    return {check.name for check in graph.get(key).check_keys if graph.get(check).blocking}
+
+
+def offenders(nodes: dict[str, Any], keeps: Callable[[Any], bool]) -> list[str]:
+    return [key for key, node in nodes.items() if not keeps(node)]
+
+
+@pytest.mark.parametrize("attribute", ["owners", "group_name", "kinds", "description"])
+def test_every_asset_says_what_it_is(nodes: dict[str, Any], attribute: str) -> None:
+    assert offenders(nodes, lambda node: bool(getattr(node, attribute))) == []
+    assert offenders(nodes, lambda node: node.group_name == node.key.path[0]) == [], "a group is a layer"
+    assert offenders(nodes, lambda node: len(node.kinds) <= 3) == [], "Dagster shows three kinds"
+
+
+def test_every_asset_can_be_materialized(nodes: dict[str, Any]) -> None:
+    """A misspelt source in a dbt model would otherwise become a phantom upstream that nothing builds."""
+    assert offenders(nodes, lambda node: node.is_materializable) == []
+
+
+def test_every_table_has_its_name_in_the_warehouse(nodes: dict[str, Any]) -> None:
+    tables = layer(nodes, "bronze", "silver", "gold")
+    names = {key: node.metadata.get("dagster/table_name") for key, node in tables.items()}
+    assert names == {key: "{}.{}_{}".format(*key.split("/")) for key in tables}
+
+
+def test_every_bronze_table_shows_its_columns_before_its_first_load(nodes: dict[str, Any]) -> None:
+    for key, node in layer(nodes, "bronze").items():
+        columns = node.metadata["dagster/column_schema"].columns
+        assert columns, key
+        assert [c.name for c in columns if not c.description] == [], key
+        partition = [c.name for c in columns if c.type == "date" and c.name == "source_month"]
+        assert bool(partition) == bool(node.partitions_def), key
+
+
+def test_every_bronze_table_accounts_for_its_rows_and_needs_infrastructure(graph: Any, nodes: dict[str, Any]) -> None:
+    for key, node in layer(nodes, "bronze").items():
+        assert "row_accounting" in blocking_checks(graph, node.key), key
+        assert "infra/iceberg_namespaces" in {k.to_user_string() for k in node.parent_keys}, key
+
+
+def test_every_gold_table_rests_on_blocking_checks_all_the_way_down(graph: Any, nodes: dict[str, Any]) -> None:
+    """Wherever its rows come from, something stands between a lost row and the people who read the table."""
+    for name, node in layer(nodes, "gold").items():
+        assert blocking_checks(graph, node.key), f"{name} has no blocking check of its own"
+        above = {key.to_user_string(): key for key in all_upstream(graph, node.key)}
+        bronze = {n: k for n, k in above.items() if n.startswith("bronze/")}
+        assert bronze, f"{name} rests on no bronze table"
+        for source, key in bronze.items():
+            assert "row_accounting" in blocking_checks(graph, key), f"{name} rests on {source}"
+        for table, key in above.items():
+            if table.startswith("silver/"):
+                assert blocking_checks(graph, key), f"{name} rests on {table}, which nothing checks"
+
+
+def test_gold_waits_for_the_account_of_every_partitioned_silver_table_it_reads(graph: Any, nodes: dict[str, Any]) -> None:
+    accounts = [key for key in nodes if key.endswith("__accounting")]
+    assert accounts
+    for name, node in layer(nodes, "gold").items():
+        parents = {key.to_user_string() for key in node.parent_keys}
+        for account in accounts:
+            if account.removesuffix("__accounting") in parents:
+                assert account in parents, f"{name} does not wait for {account}"
+    for account in accounts:
+        assert any(c.startswith("row_accounting") for c in blocking_checks(graph, nodes[account].key)), account
+
+
+def test_every_partitioned_bronze_table_has_an_account_in_silver(nodes: dict[str, Any]) -> None:
+    partitioned = [key for key, node in layer(nodes, "bronze").items() if node.partitions_def]
+    missing = [key for key in partitioned if f"silver/{key.removeprefix('bronze/')}__accounting" not in nodes]
+    assert missing == []
+
+
+def test_one_writer_of_the_duckdb_file(defs: dg.Definitions, nodes: dict[str, Any]) -> None:
+    """A second process that opens the file while one writes gets an IOException."""
+    named = {"infra/duckdb_schemas", "serving/duckdb", *layer(nodes, "silver", "gold")}
+    by_kind = {key for key, node in nodes.items() if "duckdb" in node.kinds}
+    assert named == by_kind
+    assert [key for key in sorted(named) if nodes[key].assets_def.node_def.pool != DUCKDB_POOL] == []
+    ops = defs.resolve_implicit_global_asset_job_def().all_node_defs
+    dbt = [op for op in ops if "dbt" in op.required_resource_keys]
+    assert {op.name for op in dbt} == {"dbt_build", "source_freshness"}
+    assert [op.name for op in dbt if op.pool != DUCKDB_POOL] == []
+    drift = [op for op in ops if "drift" in op.name and "duckdb" in op.name]
+    assert drift
+    assert [op.name for op in drift if op.pool != DUCKDB_POOL] == []
+
+
+def test_bronze_loads_share_no_pool(nodes: dict[str, Any]) -> None:
+    """Partitions and tables load in parallel: Iceberg's commits are retried, the DuckDB file is not touched."""
+    assert offenders(layer(nodes, "bronze"), lambda node: node.assets_def.node_def.pool is None) == []
+
+
+def test_every_asset_is_tried_again_or_says_why_not(nodes: dict[str, Any]) -> None:
+    assert offenders(nodes, lambda node: retry_policy(node) is not None) == sorted(WITHOUT_RETRY)
+
+
+def test_loads_wait_longer_with_each_try(nodes: dict[str, Any]) -> None:
+    for key, node in layer(nodes, "bronze").items():
+        policy = retry_policy(node)
+        assert policy, key
+        assert policy.max_retries >= 2, key
+        assert (policy.backoff, policy.jitter) == (dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS), key
+
+
+def test_a_range_of_partitions_is_one_run(nodes: dict[str, Any]) -> None:
+    partitioned = {key: node for key, node in nodes.items() if node.partitions_def}
+    assert partitioned
+    assert offenders(partitioned, lambda node: node.backfill_policy == dg.BackfillPolicy.single_run()) == []
+
+
+def test_all_partitions_are_the_same_months(nodes: dict[str, Any]) -> None:
+    """A dependency between different partitions would need a mapping that nobody has written."""
+    from orchestration.partitions import MONTHLY
+
+    assert [key for key, node in nodes.items() if node.partitions_def not in {None, MONTHLY}] == []
+
+
+def test_nothing_is_renewed_behind_a_failed_blocking_check(nodes: dict[str, Any]) -> None:
+    """The term has to be a conjunct at the top: inside an OR it would not stop anything."""
+    for key, node in layer(nodes, "silver", "gold", "serving").items():
+        assert node.automation_condition, f"{key} is renewed by nobody"
+        assert BLOCKING_CHECKS_PASSED in conjuncts(node.automation_condition), key
+
+
+def conjuncts(condition: Any) -> set[str]:
+    """The labels of all that has to hold."""
+    if type(condition).__name__ != "AndAutomationCondition":
+        return {condition.get_label() or condition.name}
+    return {label for child in condition.children for label in conjuncts(child)}
+
+
+def test_bronze_and_infrastructure_are_never_started_by_automation(nodes: dict[str, Any]) -> None:
+    assert offenders(layer(nodes, "bronze", "infra", "ops"), lambda node: node.automation_condition is None) == []
+
+
+def test_the_automation_sensor_sees_every_condition(defs: dg.Definitions, graph: Any, nodes: dict[str, Any]) -> None:
+    sensor = defs.get_repository_def().get_sensor_def("automation")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    seen = {key.to_user_string() for key in sensor.asset_selection.resolve(graph)}
+    assert {key for key, node in nodes.items() if node.automation_condition} <= seen
+
+
+def test_what_people_read_has_a_deadline(nodes: dict[str, Any]) -> None:
+    loaded = layer(nodes, "bronze")
+    assert [key for key, node in loaded.items() if node.partitions_def and not node.freshness_policy] == []
+    assert offenders({k: n for k, n in layer(nodes, "gold").items() if n.partitions_def}, lambda n: bool(n.freshness_policy)) == []
+
+
+def test_every_part_of_the_infrastructure_is_checked_for_drift(nodes: dict[str, Any]) -> None:
+    assert offenders(layer(nodes, "infra"), lambda node: "drift" in {c.name for c in node.check_keys}) == []
+
+
+def test_no_data_goes_through_an_io_manager(graph: Any, nodes: dict[str, Any]) -> None:
+    """Dagster's default IO manager pickles: steps hand over table names, never rows."""
+    for key, node in nodes.items():
+        assert node.assets_def.node_def.input_defs == [] or all(
+            d.dagster_type.is_nothing for d in node.assets_def.node_def.input_defs
+        ), key
