@@ -21,7 +21,7 @@ already.
 
 PARTITIONS: dict[PartitionName, dg.TimeWindowPartitionsDefinition] = {"monthly": MONTHLY}
 
-_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+_MONTH = re.compile(r"([1-9]\d{3})-(0[1-9]|1[0-2])", re.ASCII)
 
 
 def month_of(key: str) -> date:

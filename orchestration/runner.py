@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from lake.catalog import LAYERS
 from lake.errors import LakeError
 from lake.settings import Settings
 from orchestration.liveness import bury_dead_runs, free_dead_slots, process_tag
@@ -116,6 +117,9 @@ def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
     """
     from dagster._core.errors import DagsterInvalidSubsetError
 
+    words = text.split()
+    if len(words) > 1 and not SYNTAX.search(text):  # each must select something: a misspelt one is not left out
+        return {key for word in words for key in resolve(word, defs)}
     graph = defs.resolve_asset_graph()
     try:
         keys = parse_selection(text).resolve(graph)
@@ -133,9 +137,29 @@ def needed_besides(keys: set[dg.AssetKey], defs: dg.Definitions, settings: Setti
     from infra_assets import resources
 
     extra = {dg.AssetKey([INFRA_PENDING, r.name]) for r in resources(settings) if _is_pending(r)}
-    if any(key.path[0] in {"bronze", "silver", "gold"} for key in keys):
+    if any(key.path[0] in LAYERS for key in keys):
         extra.add(PUBLISH)
     return (extra & defs.resolve_asset_graph().get_all_asset_keys()) - keys
+
+
+def _publish_last(defs: dg.Definitions, keys: set[dg.AssetKey]) -> dg.Definitions:
+    """`defs` for one run over `keys`, in which publishing waits for every table of the run.
+
+    In the graph it rests on gold, which rests on the rest; but a selection without gold (`bronze/mobility/users`)
+    leaves it without anything to wait for, and the copy would be published first.
+    """
+    from dagster_shared.record import replace
+
+    from orchestration.assets.serving import build_published_copy
+
+    if PUBLISH not in keys:
+        return defs
+    last = build_published_copy(key for key in keys if key.path[0] in LAYERS)
+
+    def is_publish(asset: Any) -> bool:
+        return isinstance(asset, dg.AssetsDefinition) and PUBLISH in asset.keys
+
+    return replace(defs, assets=[last if is_publish(asset) else asset for asset in defs.assets or []])
 
 
 def _is_pending(resource: "Resource") -> bool:
@@ -265,7 +289,7 @@ def materialize(
 
     run_id = make_new_run_id()
     started = time.perf_counter()
-    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=keys)
+    job = _publish_last(defs, keys).resolve_implicit_global_asset_job_def().get_subset(asset_selection=keys)
     with open_instance(settings) as instance:
         stop = threading.Event()
         bury_dead_runs(instance)

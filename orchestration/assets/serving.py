@@ -4,6 +4,7 @@ What belongs here: serving assets of the embedded target. What does not: how pub
 `lake.report`).
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
@@ -22,31 +23,39 @@ def _models(layer: str) -> list[dg.AssetKey]:
     return sorted(key for key in dbt_build.keys if key.path[0] == layer)  # gold rests on all of silver
 
 
-@dg.asset(
-    key=PUBLISHED,
-    deps=_models("gold"),
-    group_name="serving",
-    kinds={"duckdb"},
-    owners=OWNERS,
-    pool=DUCKDB_POOL,
-    automation_condition=EAGER_BEHIND_CHECKS,
-    retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
-)
-def published_copy() -> dg.MaterializeResult[Any]:
-    """The DuckDB file that readers open: a copy of dbt's, with bronze as views, swapped in whole."""
-    from lake.duck import exclusive
-    from lake.publish import publish
+def build_published_copy(after: Iterable[dg.AssetKey] = ()) -> dg.AssetsDefinition:
+    """The asset of the published copy; in a run of its own making, it also waits for the tables `after`."""
 
-    settings = get_settings()
-    with step_failures(), exclusive(settings.duckdb_path):
-        published = publish(settings)
-    return dg.MaterializeResult(
-        metadata={
-            "path": dg.MetadataValue.path(str(published.path)),
-            "bytes": published.bytes,
-            **{f"{layer}_relations": count for layer, count in published.relations.items()},
-        }
+    @dg.asset(
+        key=PUBLISHED,
+        deps=sorted({*_models("gold"), *after}),
+        group_name="serving",
+        kinds={"duckdb"},
+        owners=OWNERS,
+        pool=DUCKDB_POOL,
+        automation_condition=EAGER_BEHIND_CHECKS,
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
     )
+    def published_copy() -> dg.MaterializeResult[Any]:
+        """The DuckDB file that readers open: a copy of dbt's, with bronze as views, swapped in whole."""
+        from lake.duck import exclusive
+        from lake.publish import publish
+
+        settings = get_settings()
+        with step_failures(), exclusive(settings.duckdb_path):
+            published = publish(settings)
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(str(published.path)),
+                "bytes": published.bytes,
+                **{f"{layer}_relations": count for layer, count in published.relations.items()},
+            }
+        )
+
+    return published_copy
+
+
+published_copy = build_published_copy()
 
 
 @dg.asset(

@@ -58,7 +58,9 @@ class Ticks:
 
     def check(self, name: str, check: str, *, passed: bool) -> None:
         key = dg.AssetKey.from_user_string(name)
-        self.instance.report_runless_asset_event(dg.AssetCheckEvaluation(asset_key=key, check_name=check, passed=passed))
+        self.instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(asset_key=key, check_name=check, passed=passed)
+        )
 
 
 @pytest.fixture(scope="module")

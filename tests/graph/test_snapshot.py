@@ -137,7 +137,9 @@ def test_the_graph_is_as_reviewed(defs: dg.Definitions) -> None:
     known = SNAPSHOT.read_text() if SNAPSHOT.exists() else ""
     if text == known:
         return
-    lines = difflib.unified_diff(known.splitlines(), text.splitlines(), "graph.json", "the graph as it is", lineterm="", n=6)
+    lines = difflib.unified_diff(
+        known.splitlines(), text.splitlines(), "graph.json", "the graph as it is", lineterm="", n=6
+    )
     pytest.fail(
         "the graph has changed; if it was meant to, run UPDATE_SNAPSHOT=1 pytest tests/graph/test_snapshot.py\n"
         + "\n".join(lines),
@@ -219,7 +221,9 @@ def test_every_gold_table_rests_on_blocking_checks_all_the_way_down(graph: Any, 
                 assert blocking_checks(graph, key), f"{name} rests on {table}, which nothing checks"
 
 
-def test_gold_waits_for_the_account_of_every_partitioned_silver_table_it_reads(graph: Any, nodes: dict[str, Any]) -> None:
+def test_gold_waits_for_the_account_of_every_partitioned_silver_table_it_reads(
+    graph: Any, nodes: dict[str, Any]
+) -> None:
     accounts = [key for key in nodes if key.endswith("__accounting")]
     assert accounts
     for name, node in layer(nodes, "gold").items():
@@ -310,7 +314,12 @@ def test_the_automation_sensor_sees_every_condition(defs: dg.Definitions, graph:
 def test_what_people_read_has_a_deadline(nodes: dict[str, Any]) -> None:
     loaded = layer(nodes, "bronze")
     assert [key for key, node in loaded.items() if node.partitions_def and not node.freshness_policy] == []
-    assert offenders({k: n for k, n in layer(nodes, "gold").items() if n.partitions_def}, lambda n: bool(n.freshness_policy)) == []
+    assert (
+        offenders(
+            {k: n for k, n in layer(nodes, "gold").items() if n.partitions_def}, lambda n: bool(n.freshness_policy)
+        )
+        == []
+    )
 
 
 def test_every_part_of_the_infrastructure_is_checked_for_drift(nodes: dict[str, Any]) -> None:

@@ -244,6 +244,33 @@ def test_a_new_column_that_drifts_is_cast_to_what_it_began_as(lake, files):
 
 # -- loads side by side --------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("gives_way", [False, True])
+def test_a_commit_that_loses_the_race_is_worked_out_anew(lake, files, gives_way):
+    """Another load of the month commits after we have looked and before we commit: its rows go, or ours never come."""
+    tlc.write("green", "2023-03", files, 110)
+    load_green(lake, "2023-03")
+    table = lakes.open_table(lake)
+    ours = iceberg.adopt_file(tlc.write("green", "2023-02", files / "ours", 120), table, date(2023, 2, 1))
+    tlc.write("green", "2023-02", files, 130)
+    looks = []
+
+    def unless(fresh):
+        looks.append(fresh.current_snapshot().snapshot_id)
+        if len(looks) == 1:
+            load_green(lake, "2023-02")
+            return False
+        return gives_way
+
+    after, changed = iceberg.replace(
+        open_catalog(lake), TABLE, [ours], replaces=lambda d: d == date(2023, 2, 1), properties={}, unless=unless
+    )
+    assert len(set(looks)) == len(looks) == 2
+    assert changed != gives_way
+    assert lakes.by_month(lake) == {"2023-02": 130 if gives_way else 120, "2023-03": 110}
+    assert after.current_snapshot() == lakes.open_table(lake).current_snapshot()
+
+
 PARTIES = 4
 _barrier = None
 
@@ -279,23 +306,25 @@ def together(pool: ProcessPoolExecutor, jobs: list[tuple[Settings, str]]):
 
 
 @pytest.mark.xdist_group("workers")
-@pytest.mark.parametrize("round_", range(3))
-def test_four_processes_load_four_months_into_a_lake_that_does_not_exist_yet(workers, lake, files, round_):
+def test_four_processes_load_four_months_into_a_lake_that_does_not_exist_yet(workers, files, tmp_path):
     """The catalog, the namespace, the table and a new column, all made at once; two of the months bring the column."""
     sources = {}
     for number, month in enumerate(("2023-01", "2023-02", "2025-01", "2025-02")):
         sources[month] = pq.read_table(tlc.write("green", month, files, 120 + number))
-    results = together(workers, [(lake, month) for month in sources])
-    assert [r if isinstance(r, str) else r[0] for r in results] == [True] * 4
-    assert lakes.by_month(lake) == {month: len(source) for month, source in sources.items()}
-    loaded = lakes.rows(lake)
-    for name in ("total_amount", "cbd_congestion_fee", "PULocationID"):
-        expected = sum(pc.sum(s[name]).as_py() for s in sources.values() if name in s.column_names)
-        assert pc.sum(loaded[name]).as_py() == pytest.approx(expected)
-    names = [name.lower() for name in lakes.open_table(lake).schema().column_names]
-    assert len(names) == len(set(names)) == 22
-    assert {a.rows_loaded for a in iceberg.accounts(lakes.open_table(lake)).values()} == {120, 121, 122, 123}
-    assert lakes.leftovers(lake) == []
+    for round_ in range(3):
+        lake = lakes.settings(tmp_path / f"home-{round_}", files)
+        results = together(workers, [(lake, month) for month in sources])
+        assert [r if isinstance(r, str) else r[0] for r in results] == [True] * 4
+        assert lakes.by_month(lake) == {month: len(source) for month, source in sources.items()}
+        loaded = lakes.rows(lake)
+        for name in ("total_amount", "cbd_congestion_fee", "PULocationID"):
+            expected = sum(pc.sum(s[name]).as_py() for s in sources.values() if name in s.column_names)
+            assert pc.sum(loaded[name]).as_py() == pytest.approx(expected)
+        names = [name.lower() for name in lakes.open_table(lake).schema().column_names]
+        assert len(names) == len(set(names)) == 22
+        accounts = iceberg.accounts(lakes.open_table(lake)).values()
+        assert {account.rows_loaded for account in accounts} == {120, 121, 122, 123}
+        assert lakes.leftovers(lake) == []
 
 
 @pytest.mark.xdist_group("workers")

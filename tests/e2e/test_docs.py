@@ -1,0 +1,59 @@
+"""What the documents tell a reader to type is typed here: every command of a `bash` block, in order, in one home.
+
+Blocks marked `norun` need something a test has not (a folder of real files); `make` targets are only looked up, for they run
+elsewhere: `make test` is this run.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```bash([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = ("README.md", "docs/operate.md")
+
+
+def commands(page: str) -> list[str]:
+    blocks = BLOCK.findall((ROOT / page).read_text())
+    lines = [line for flags, block in blocks if "norun" not in flags for line in block.splitlines()]
+    return [line.split("  #")[0].strip() for line in lines if line.strip()]
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {m for page in PAGES for m in re.findall(r"`?make ([a-z-]+)", (ROOT / page).read_text())}
+    assert named <= targets
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / page).read_text()):
+            assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("docs")
+def test_every_command_in_the_documents_runs(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "LAKEGRAPH_HOME": str(home), "PATH": path}
+    env.pop("LAKEGRAPH_TLC_BASE", None)
+    env.pop("LAKEGRAPH_USERS_API", None)
+    outputs: dict[str, str] = {}
+    try:
+        # `doctor` rightly misses the sandbox before it is up; a reader's first run says so and exits with 1.
+        for command in (c for page in PAGES for c in commands(page) if c.startswith("lakegraph ")):
+            done = subprocess.run(command, shell=True, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)  # noqa: S602
+            assert done.returncode == (1 if command == "lakegraph doctor" else 0), f"{command}\n{done.stderr[-2000:]}"
+            outputs[command] = done.stdout
+    finally:
+        subprocess.run([Path(sys.executable).with_name("lakegraph"), "sandbox", "down"], env=env, check=False)
+    accounting = next(o for c, o in outputs.items() if "__accounting" in c).splitlines()
+    assert accounting[0].startswith("service,source_month,bronze_rows")
+    assert [line.split(",")[-1] for line in accounting[1:]] == ["0", "0", "0"]
+    assert (home / "reports" / "kpi.html").stat().st_size > 1_000_000
+    assert (home / "reports" / "dbt.html").exists()

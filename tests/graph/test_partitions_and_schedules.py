@@ -1,0 +1,192 @@
+"""Partitions as dates and keys, and what each schedule asks for when its clock strikes."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._utils.schedules import is_valid_cron_schedule, schedule_execution_time_iterator
+
+from lake.errors import LakeError
+from orchestration import project
+from orchestration.partitions import MONTHLY, PARTITIONS, month_of
+
+TRIPS = ("yellow_trips", "green_trips", "fhv_trips")
+
+
+@pytest.fixture(scope="module")
+def repository() -> dg.RepositoryDefinition:
+    project.prepare()
+    from orchestration.definitions import defs
+
+    return defs.get_repository_def()
+
+
+def tick(repository: dg.RepositoryDefinition, schedule: str, at: datetime) -> Any:
+    """What the schedule asks for when its clock strikes at `at`."""
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=repository)
+    return repository.get_schedule_def(schedule).evaluate_tick(context)
+
+
+def strikes(repository: dg.RepositoryDefinition, schedule: str, after: datetime, count: int) -> list[datetime]:
+    definition = repository.get_schedule_def(schedule)
+    times = schedule_execution_time_iterator(after.timestamp(), definition.cron_schedule, definition.execution_timezone)
+    return [next(times) for _ in range(count)]
+
+
+# -- partitions --------------------------------------------------------------------------------------------
+
+
+def test_months_run_from_2023_to_the_running_one() -> None:
+    keys = MONTHLY.get_partition_keys(current_time=datetime(2023, 4, 2, tzinfo=UTC))
+    assert keys == ["2023-01", "2023-02", "2023-03", "2023-04"]
+    assert PARTITIONS == {"monthly": MONTHLY}
+
+
+@pytest.mark.parametrize("instant", [datetime(2024, 1, 1, tzinfo=UTC), datetime(2023, 12, 31, 23, 59, 59, tzinfo=UTC)])
+def test_the_running_month_changes_at_midnight_utc(instant: datetime) -> None:
+    assert MONTHLY.get_partition_keys(current_time=instant)[-1] == f"{instant:%Y-%m}"
+
+
+def test_a_month_is_the_dates_it_holds() -> None:
+    for key in MONTHLY.get_partition_keys(current_time=datetime(2025, 3, 1, tzinfo=UTC)):
+        window = MONTHLY.time_window_for_partition_key(key)
+        assert month_of(key) == window.start.date()
+        assert month_of(key) <= (window.end - timedelta(days=1)).date()
+        assert (window.end - timedelta(days=1)).date().strftime("%Y-%m") == key
+
+
+def test_a_key_is_its_first_day() -> None:
+    assert month_of("2023-01") == date(2023, 1, 1)
+    assert month_of("2024-02") == date(2024, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "2023-13",
+        "2023-00",
+        "2023-1",
+        "2023-01-01",
+        "23-01",
+        "",
+        " 2023-01",
+        "2023-01\n",
+        "2023-01|2023-02",
+        "٢٠٢٣-01",
+        "0000-01",
+    ]
+    + ["../../x", "../../etc/passwd", "2023-01'; drop table t; --", "2023-01/../../x"],
+)
+def test_a_key_that_is_no_month_is_refused(key: str) -> None:
+    """Keys become file names and dates: nothing but a month may pass, whatever the kind of partitions."""
+    with pytest.raises(LakeError) as raised:
+        month_of(key)
+    assert repr(key) in str(raised.value)
+    assert "YYYY-MM" in str(raised.value)
+    assert not MONTHLY.has_partition_key(key)
+
+
+# -- schedules ---------------------------------------------------------------------------------------------
+
+
+def test_every_schedule_has_a_valid_clock_and_a_job(repository: dg.RepositoryDefinition) -> None:
+    schedules = repository.schedule_defs
+    assert schedules
+    for schedule in schedules:
+        assert is_valid_cron_schedule(schedule.cron_schedule), schedule.name
+        assert repository.has_job(schedule.job_name), schedule.name
+
+
+def test_every_bronze_table_is_loaded_by_a_clock(repository: dg.RepositoryDefinition) -> None:
+    bronze = {key for key in repository.asset_graph.get_all_asset_keys() if key.path[0] == "bronze"}
+    loaded = {
+        key
+        for schedule in repository.schedule_defs
+        for key in repository.get_job(schedule.job_name).asset_layer.executable_asset_keys
+    }
+    assert bronze <= loaded
+
+
+@pytest.mark.parametrize("table", TRIPS)
+def test_the_last_closed_month_is_loaded(repository: dg.RepositoryDefinition, table: str) -> None:
+    result = tick(repository, f"load_mobility_{table}_schedule", datetime(2023, 4, 2, 6, 0, tzinfo=UTC))
+    (request,) = result.run_requests
+    assert request.partition_key == "2023-03"
+    assert request.tags["dagster/partition"] == "2023-03"
+    assert result.skip_message is None
+
+
+@pytest.mark.parametrize(
+    ("at", "month"),
+    [
+        (datetime(2023, 2, 1, tzinfo=UTC), "2023-01"),
+        (datetime(2023, 3, 31, 23, 59, tzinfo=UTC), "2023-02"),
+        (datetime(2024, 1, 1, tzinfo=UTC), "2023-12"),
+        (datetime(2024, 3, 2, 6, tzinfo=UTC), "2024-02"),
+    ],
+)
+def test_a_month_is_closed_once_the_next_has_begun(
+    repository: dg.RepositoryDefinition, at: datetime, month: str
+) -> None:
+    (request,) = tick(repository, "load_mobility_green_trips_schedule", at).run_requests
+    assert request.partition_key == month
+
+
+@pytest.mark.parametrize("at", [datetime(2023, 1, 1, tzinfo=UTC), datetime(2023, 1, 31, 23, 59, tzinfo=UTC)])
+def test_nothing_is_loaded_before_a_month_has_ended(repository: dg.RepositoryDefinition, at: datetime) -> None:
+    result = tick(repository, "load_mobility_green_trips_schedule", at)
+    assert result.run_requests == []
+    assert result.skip_message == "no month has ended yet"
+
+
+def test_a_clock_that_strikes_twice_starts_one_run(repository: dg.RepositoryDefinition) -> None:
+    """Dagster drops a request whose run key it has seen: a restarted daemon does not load a month twice a day."""
+    at = datetime(2023, 4, 2, 6, 0, tzinfo=UTC)
+    keys = [tick(repository, "load_mobility_green_trips_schedule", at).run_requests[0].run_key for _ in range(2)]
+    assert keys[0] is not None
+    assert keys[0] == keys[1]
+    later = tick(repository, "load_mobility_green_trips_schedule", at.replace(month=5)).run_requests[0].run_key
+    assert later != keys[0]
+
+
+@pytest.mark.parametrize("table", [*TRIPS, "taxi_zones"])
+def test_months_are_loaded_once_a_month(repository: dg.RepositoryDefinition, table: str) -> None:
+    times = strikes(repository, f"load_mobility_{table}_schedule", datetime(2023, 3, 15, tzinfo=UTC), 3)
+    assert [(t.month, t.day) for t in times] == [(4, 2), (5, 2), (6, 2)]
+
+
+def test_loads_of_one_day_do_not_start_at_one_moment(repository: dg.RepositoryDefinition) -> None:
+    clocks = [
+        s.cron_schedule for s in repository.schedule_defs if s.name.startswith("load_") and " 2 * *" in s.cron_schedule
+    ]
+    assert len(clocks) == len(set(clocks)) == 4
+
+
+def test_users_are_loaded_every_day(repository: dg.RepositoryDefinition) -> None:
+    after = datetime(2023, 4, 2, tzinfo=UTC)
+    times = strikes(repository, "load_mobility_users_schedule", after, 3)
+    assert [t - times[0] for t in times] == [timedelta(days=n) for n in range(3)]
+    (request,) = tick(repository, "load_mobility_users_schedule", times[0]).run_requests
+    assert request.partition_key is None
+    keys = repository.get_job("load_mobility_users").asset_layer.executable_asset_keys
+    assert {key.to_user_string() for key in keys} == {"bronze/mobility/users"}
+
+
+def test_the_lake_is_kept_every_night_and_its_sources_looked_at_every_morning(
+    repository: dg.RepositoryDefinition,
+) -> None:
+    after = datetime(2023, 4, 2, tzinfo=UTC)
+    nights = strikes(repository, "maintain_nightly", after, 2)
+    assert nights[1] - nights[0] == timedelta(days=1)
+    assert nights[0].hour < 5
+    job = repository.get_job(repository.get_schedule_def("maintain_nightly").job_name)
+    assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == {"ops/maintenance"}
+
+    mornings = strikes(repository, "source_freshness_daily", after, 2)
+    assert mornings[1] - mornings[0] == timedelta(days=1)
+    layer = repository.get_job(repository.get_schedule_def("source_freshness_daily").job_name).asset_layer
+    assert not layer.executable_asset_keys, "looking does not load"
+    assert {check.name for check in layer.asset_graph.asset_check_keys} == {"source_freshness"}
+    users = strikes(repository, "load_mobility_users_schedule", after, 1)[0]
+    assert users.time() < mornings[0].time(), "looked at after the daily load, not before"

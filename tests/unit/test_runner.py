@@ -1,0 +1,270 @@
+"""From words to a run: selections, partitions, the tags of a run, and what is said when it fails."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from lake.errors import LakeError
+from lake.settings import Settings
+from orchestration import project, runner
+
+RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+GREEN = {
+    "bronze/mobility/green_trips",
+    "silver/mobility/green_trips",
+    "silver/mobility/green_trips__accounting",
+    "silver/mobility/green_trips__duplicates",
+    "silver/mobility/green_trips__rejected",
+    "gold/mobility/green_trips_by_payment_type",
+}
+GOLD = {
+    "gold/mobility/green_trips_by_payment_type",
+    "gold/mobility/trips_by_hour",
+    "gold/mobility/trips_by_zone_day",
+    "gold/mobility/users_by_city",
+}
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    project.prepare()
+    from orchestration.definitions import defs
+
+    return defs
+
+
+def keys(*names: str) -> set[dg.AssetKey]:
+    return {dg.AssetKey.from_user_string(name) for name in names}
+
+
+def selected(text: str, defs: dg.Definitions) -> set[str]:
+    return {key.to_user_string() for key in runner.resolve(text, defs)}
+
+
+# -- selections --------------------------------------------------------------------------------------------
+
+
+def test_everything(defs: dg.Definitions) -> None:
+    everything = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    assert selected("*", defs) == selected(" * ", defs) == everything
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("*green*", GREEN),
+        ("gold/mobility/*", GOLD),
+        ("bronze/mobility/users", {"bronze/mobility/users"}),
+        ("  bronze/mobility/users ", {"bronze/mobility/users"}),
+        ("bronze/mobility/users silver/mobility/users", {"bronze/mobility/users", "silver/mobility/users"}),
+        ("gold/* *green*", GOLD | GREEN),
+        ("bronze/mobility/users gold/*", GOLD | {"bronze/mobility/users"}),
+        ("group:gold", GOLD),
+        ('key:"gold/*" or tag:team=nobody', GOLD),
+        ('group:gold and not key:"*trips*"', {"gold/mobility/users_by_city"}),
+        ("+gold/mobility/users_by_city", {"gold/mobility/users_by_city", "silver/mobility/users"}),
+        ("bronze/mobility/green_trips+", GREEN - {"gold/mobility/green_trips_by_payment_type"}),
+        ("(group:gold)", GOLD),
+    ],
+)
+def test_a_selection_is_read_as_meant(defs: dg.Definitions, text: str, expected: set[str]) -> None:
+    assert selected(text, defs) == expected
+
+
+def test_a_pattern_of_a_layer_takes_the_whole_layer(defs: dg.Definitions) -> None:
+    bronze = selected("bronze/mobility/*", defs)
+    assert bronze == selected("group:bronze", defs)
+    assert {name.rsplit("/", 1)[0] for name in bronze} == {"bronze/mobility"}
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_an_empty_selection_is_refused(defs: dg.Definitions, text: str) -> None:
+    with pytest.raises(LakeError, match="--select is empty"):
+        runner.parse_selection(text)
+    with pytest.raises(LakeError, match="--select is empty"):
+        runner.resolve(text, defs)
+
+
+@pytest.mark.parametrize(
+    "text", ["(((", 'key:"unclosed', "a;b", '*a" or key:"*', "group:", "group:gold and", "../../etc/passwd;"]
+)
+def test_what_is_no_selection_is_refused_with_its_own_words(text: str) -> None:
+    with pytest.raises(LakeError) as raised:
+        runner.parse_selection(text)
+    assert repr(text) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["nosuch", "bronze/mobility/user", "users*", "group:nosuch", 'key:"nosuch"'])
+def test_what_selects_nothing_is_refused(defs: dg.Definitions, text: str) -> None:
+    with pytest.raises(LakeError) as raised:
+        runner.resolve(text, defs)
+    assert repr(text) in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["gold/* glod/*", "bronze/mobility/users silver/mobility/user"])
+def test_a_misspelt_word_among_others_is_not_left_out(defs: dg.Definitions, text: str) -> None:
+    """The fault: a union of patterns took what it found and was green, without the table that was asked for."""
+    with pytest.raises(LakeError) as raised:
+        runner.resolve(text, defs)
+    assert repr(text.split()[1]) in str(raised.value)
+
+
+# -- what a selection needs besides ------------------------------------------------------------------------
+
+
+def test_an_empty_home_gets_its_infrastructure_and_the_copy(defs: dg.Definitions, lake: Settings) -> None:
+    extra = runner.needed_besides(keys("bronze/mobility/users"), defs, lake)
+    assert extra == keys("infra/folders", "infra/iceberg_namespaces", "infra/duckdb_schemas", "serving/duckdb")
+
+
+def test_nothing_is_added_to_what_is_complete(defs: dg.Definitions, lake: Settings) -> None:
+    from infra_assets import resources
+    from infra_assets.plan import apply_all
+
+    apply_all(resources(lake))
+    assert runner.needed_besides(keys("ops/maintenance"), defs, lake) == set()
+    assert runner.needed_besides(keys("gold/mobility/users_by_city", "serving/duckdb"), defs, lake) == set()
+
+
+# -- partitions --------------------------------------------------------------------------------------------
+
+
+def test_a_selection_without_partitions_has_no_tags(defs: dg.Definitions) -> None:
+    plain = keys("bronze/mobility/users", "gold/mobility/trips_by_hour")
+    assert runner.partition_tags(plain, defs, None, None, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("partition", "first", "last", "expected"),
+    [
+        ("2023-02", None, None, ("2023-02", "2023-02")),
+        (None, "2023-01", "2023-03", ("2023-01", "2023-03")),
+        (None, "2023-02", "2023-02", ("2023-02", "2023-02")),
+        (None, "2023-02", None, ("2023-02", "2023-02")),
+        (None, None, "2023-02", ("2023-02", "2023-02")),
+        (None, "2023-12", "2024-01", ("2023-12", "2024-01")),
+    ],
+)
+def test_a_range_becomes_the_tags_of_one_run(
+    defs: dg.Definitions, partition: str | None, first: str | None, last: str | None, expected: tuple[str, str]
+) -> None:
+    both = keys("bronze/mobility/green_trips", "gold/mobility/trips_by_hour")  # one is partitioned, one is not
+    assert runner.partition_tags(both, defs, partition, first, last) == dict(zip(RANGE, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("partition", "first", "last", "message"),
+    [
+        ("2023-01", "2023-01", None, "exclude each other"),
+        ("2023-01", None, "2023-02", "exclude each other"),
+        (None, None, None, "bronze/mobility/green_trips is partitioned: say which"),
+        ("2023-13", None, None, "'2023-13': a month is written YYYY-MM"),
+        ("2023", None, None, "'2023': a month is written YYYY-MM"),
+        ("0000-01", None, None, "'0000-01': a month is written YYYY-MM"),
+        ("../../x", None, None, "'../../x': a month is written YYYY-MM"),
+        (None, "2023-01", "2023-1", "'2023-1': a month is written YYYY-MM"),
+        ("2022-12", None, None, "2022-12 is not one of 2023-01 to "),
+        (None, "2023-01", "2999-01", "2999-01 is not one of 2023-01 to "),
+        (None, "2023-03", "2023-01", "--from 2023-03 is after --to 2023-01"),
+    ],
+)
+def test_a_range_that_cannot_be_meant_is_refused(
+    defs: dg.Definitions, partition: str | None, first: str | None, last: str | None, message: str
+) -> None:
+    with pytest.raises(LakeError) as raised:
+        runner.partition_tags(keys("bronze/mobility/green_trips"), defs, partition, first, last)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_partition_for_tables_without_one_is_refused_only_where_it_contradicts(defs: dg.Definitions) -> None:
+    with pytest.raises(LakeError, match="exclude each other"):
+        runner.partition_tags(keys("bronze/mobility/users"), defs, "2023-01", "2023-01", None)
+
+
+def test_assets_of_different_partitions_are_not_mixed_in_one_run() -> None:
+    """One range of keys cannot mean months to one asset and days to another."""
+
+    @dg.asset(partitions_def=dg.DailyPartitionsDefinition("2023-01-01"))
+    def days() -> None: ...
+
+    @dg.asset(partitions_def=dg.MonthlyPartitionsDefinition("2023-01", fmt="%Y-%m"))
+    def months() -> None: ...
+
+    with pytest.raises(LakeError, match="mixes assets of different partitions"):
+        runner.partition_tags(keys("days", "months"), dg.Definitions(assets=[days, months]), "2023-01", None, None)
+
+
+# -- dbt's arguments ---------------------------------------------------------------------------------------
+
+
+def test_a_run_without_partitions_builds_every_month_instead_of_none() -> None:
+    from orchestration.assets.dbt import build_args, window_vars
+
+    assert window_vars([]) == {}
+    assert build_args([]) == ["build"]
+
+
+def test_a_backfill_is_one_window_from_its_first_to_its_last_month_in_any_order() -> None:
+    from datetime import date
+
+    from orchestration.assets.dbt import window_vars
+
+    months = [date(2023, 3, 1), date(2023, 1, 1), date(2023, 2, 1)]
+    assert window_vars(months) == {"from_month": "2023-01-01", "to_month": "2023-03-01"}
+    assert window_vars(months[:1]) == {"from_month": "2023-03-01", "to_month": "2023-03-01"}
+
+
+def test_the_window_reaches_dbt_as_json_not_as_words_of_a_shell() -> None:
+    import json
+    from datetime import date
+
+    from orchestration.assets.dbt import build_args
+
+    command, option, value = build_args([date(2023, 1, 1)])
+    assert (command, option) == ("build", "--vars")
+    assert json.loads(value) == {"from_month": "2023-01-01", "to_month": "2023-01-01"}
+
+
+def results(*outcomes: tuple[str, str, str | None]) -> dict[str, Any]:
+    return {"results": [{"status": s, "unique_id": f"model.lakegraph.{n}", "message": m} for s, n, m in outcomes]}
+
+
+def test_the_cause_is_the_first_node_that_failed_not_those_it_held_up() -> None:
+    from orchestration.assets.dbt import failure_cause
+
+    run = results(
+        ("success", "one", "OK"), ("fail", "two", "Got 3 results"), ("skipped", "three", None), ("error", "four", "no")
+    )
+    assert failure_cause(run) == "two: Got 3 results"
+
+
+def test_a_message_over_several_lines_stays_the_first_line() -> None:
+    from orchestration.assets.dbt import failure_cause
+
+    run = results(("error", "trips", "Runtime Error\n  Catalog Error: Table with name x\n\n  does not exist!"))
+    assert failure_cause(run) == "trips: Runtime Error Catalog Error: Table with name x does not exist!"
+
+
+def test_a_failure_without_words_still_names_its_node() -> None:
+    from orchestration.assets.dbt import failure_cause
+
+    assert failure_cause(results(("error", "trips", None))) == "trips: error"
+
+
+@pytest.mark.parametrize("run", [{}, {"results": []}, results(("success", "a", "OK"), ("warn", "b", "Got 1 result"))])
+def test_a_run_in_which_nothing_failed_has_no_cause(run: dict[str, Any]) -> None:
+    """A warning is no failure; a run that failed otherwise (a killed dbt) must not be blamed on a model."""
+    from orchestration.assets.dbt import failure_cause
+
+    assert failure_cause(run) == ""
+
+
+def test_the_failed_test_of_a_source_keeps_its_name() -> None:
+    from orchestration.assets.dbt import failure_cause
+
+    unique_id = "test.lakegraph.not_null_mobility_users_email.1a2b3c"
+    run = {"results": [{"status": "fail", "unique_id": unique_id, "message": "Got 1 result"}]}
+    assert failure_cause(run) == "not_null_mobility_users_email.1a2b3c: Got 1 result"
