@@ -27,7 +27,7 @@ demo: setup ## generated sources, the whole graph on embedded engines, a table o
 	@$(BIN)/lakegraph materialize --select '*' $(MONTHS)
 
 test: setup ## every test
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 dev: setup ## the Dagster UI on http://127.0.0.1:3000 with everything up
 	@$(BIN)/lakegraph sandbox up

@@ -16,7 +16,7 @@ from dlt_sources.files import Fetched, fetch, open_parquet
 from lake.conform import Plan, conform, plan
 from lake.errors import LakeError
 from lake.load import LoadRequest, SourceReport, zoneless
-from lake.quarantine import rejected_schema, split
+from lake.quarantine import extra_columns, rejected_schema, split
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,6 +110,8 @@ def zones(request: LoadRequest, report: SourceReport, *, files: Sequence[str]) -
         good, rejected = split(table, spec, source_object=file.url, run_id=request.run_id)
         report.source_object, report.digest = file.url, file.digest
         report.rows_read = table.num_rows + ragged.num_rows
+        extra = extra_columns(table, spec, file.url)
+        report.new_columns = tuple(name for name in extra if name not in request.known_columns)
         yield good
         yield from with_rejected(spec.rejected_table, [_in_file(rejected, ragged), ragged])
 

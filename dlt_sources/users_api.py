@@ -18,7 +18,7 @@ from dlt_sources.files import redact
 from dlt_sources.tlc import with_rejected
 from lake.errors import LakeError, TransientError
 from lake.load import LoadRequest, SourceReport
-from lake.quarantine import split
+from lake.quarantine import extra_columns, split
 
 if TYPE_CHECKING:
     from dlt.extract import DltSource
@@ -50,17 +50,12 @@ def users(request: LoadRequest, report: SourceReport, *, path: str = "users") ->
         records = _read_all(request, base, path, url)
         report.source_object, report.rows_read = url, len(records)
         report.digest = hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
-        # Nested values as JSON text, the rest as text too: `split` casts to the declared types and rejects
-        # what does not fit.
-        columns = {
-            name: [_text(record.get(column.source or name)) for record in records]
-            for name, column in spec.columns.items()
-        }
-        table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-        by_name = spec.model_copy(
-            update={"columns": {n: c.model_copy(update={"source": None}) for n, c in spec.columns.items()}}
-        )
-        good, rejected = split(table, by_name, source_object=url, run_id=request.run_id)
+        # All as text: `split` casts to the declared types and rejects what does not fit.
+        names = dict.fromkeys(name for record in records for name in record)
+        table = pa.table({name: pa.array([_text(r.get(name)) for r in records], pa.string()) for name in names})
+        extra = extra_columns(table, spec, url)
+        report.new_columns = tuple(name for name in extra if name not in request.known_columns)
+        good, rejected = split(table, spec, source_object=url, run_id=request.run_id)
         yield good
         yield from with_rejected(spec.rejected_table, [rejected])
 

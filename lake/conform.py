@@ -88,8 +88,7 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
 
     Raises:
         LakeError: a column has a type that no lossless cast reaches; two columns are one without case; a
-        required or every
-            declared column is missing.
+            required column, one of the signature, or every declared one is missing.
     """
     import pyarrow.types as pt
 
@@ -122,6 +121,11 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
         renamed = field.name.lower() != name.lower()
         columns.append(ColumnPlan(field.name, name, field.type, want, renamed or not _registers(field.type, want)))
     missing = tuple(name for name in spec.columns if name.lower() not in taken)
+    if absent := [name for name in spec.signature if name in missing]:
+        raise LakeError(
+            f"{source_object}: is not a file of {spec.identifier}: it has no column {absent[0]}; "
+            f"found {', '.join(schema.names)}"
+        )
     if len(missing) == len(spec.columns):
         raise LakeError(
             f"{source_object}: has none of the columns of {spec.identifier}; found {', '.join(schema.names)}"

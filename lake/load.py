@@ -237,6 +237,11 @@ def load(
                 f"{report.source_object}: read {account.rows_read:,} rows, but {account.rows_loaded:,} loaded and "
                 f"{account.rows_rejected:,} rejected: {account.unaccounted:,} unaccounted for; nothing was committed"
             )
+        if account.rows_read and not account.rows_loaded:
+            raise LakeError(
+                f"{report.source_object}: all {account.rows_read:,} rows break the rules of {spec.identifier}; "
+                "the table is left as it was"
+            )
         rejected_files = delivered.get(spec.rejected_table, []) if account.rows_rejected else []
         if rejected_files or catalog.table_exists(f"bronze.{spec.rejected_table}"):
             _commit(catalog, request, f"bronze.{spec.rejected_table}", rejected_schema(), rejected_files, account)

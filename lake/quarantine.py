@@ -4,6 +4,7 @@ What belongs here: the split of an Arrow table into good and rejected rows by th
 Arrow. What does not: rules that need business sense; those are silver's.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 from lake.duck import literal, quote
@@ -49,6 +50,23 @@ def _is_lossless(value: str, kind: str) -> str:
     return f"CAST(TRY_CAST({value} AS {_sql_type(kind)}) AS {wider}) IS NOT DISTINCT FROM TRY_CAST({value} AS {wider})"
 
 
+def extra_columns(rows: "pa.Table", spec: TableSpec, source_object: str) -> dict[str, str]:
+    """Columns of `rows` that the spec does not know: their names in the table (snake_case) and in `rows`.
+
+    Raises:
+        LakeError: two of them, or one and a declared column, would have the same name.
+    """
+    found: dict[str, str] = {}
+    for raw in rows.column_names:
+        if spec.match(raw):
+            continue
+        name = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", raw)).strip("_").lower() or "column"
+        if name in found or name in {declared.lower() for declared in spec.columns}:
+            raise LakeError(f"{source_object}: column {raw!r} would be {spec.identifier}.{name}, which another one is")
+        found[name] = raw
+    return found
+
+
 def split(
     rows: "pa.Table", spec: TableSpec, *, source_object: str, run_id: str, first_ordinal: int = 1
 ) -> tuple["pa.Table", "pa.Table"]:
@@ -59,21 +77,23 @@ def split(
     columns, in their types, equal those of an earlier good row of the same load).
 
     Args:
-        rows: raw rows; columns are found by the spec's source names, without case. Others are left out.
+        rows: raw rows; columns are found by the spec's source names, without case. Others join as text.
         spec: the table's declaration.
         source_object: the file or URL, for the rejected rows.
         run_id: for the rejected rows.
         first_ordinal: ordinal of the first row in its source.
 
     Returns:
-        Good rows with `spec.arrow_schema()`, and rejected rows with `rejected_schema()`; together as many as
-        `rows`.
+        Good rows with `spec.arrow_schema()` and the `extra_columns`, and rejected rows with
+        `rejected_schema()`; together as many as `rows`.
 
     Raises:
         LakeError: the source has no column at all for one that is required or unique.
     """
     import duckdb
+    import pyarrow as pa
 
+    extra = extra_columns(rows, spec, source_object)
     present = {name.lower(): name for name in rows.column_names}
     casts, reasons, values = {}, [], []
     for name, column in spec.columns.items():
@@ -89,6 +109,7 @@ def split(
             reasons.append((f"nullif(trim(CAST({value} AS VARCHAR)), '') IS NOT NULL AND {unfit}", f"invalid_{name}"))
         if column.required:
             reasons.append((f"nullif(trim(CAST({value} AS VARCHAR)), '') IS NULL", f"missing_{name}"))
+    values += [f"CAST({quote(raw)} AS VARCHAR) AS {quote(name)}" for name, raw in extra.items()]
     verdict = " ".join(f"WHEN {test} THEN {literal(reason)}" for test, reason in reasons)
     verdict = f"CASE {verdict} END" if verdict else "CAST(NULL AS VARCHAR)"
     duplicate = "CAST(NULL AS VARCHAR)"
@@ -118,4 +139,5 @@ def split(
             FROM judged WHERE _reason IS NOT NULL ORDER BY _ordinal
             """  # noqa: S608
         ).to_arrow_table()
-    return good.cast(spec.arrow_schema()), rejected.rename_columns(rejected_schema().names).cast(rejected_schema())
+    schema = pa.schema([*spec.arrow_schema(), *(pa.field(name, pa.string()) for name in extra)])
+    return good.cast(schema), rejected.rename_columns(rejected_schema().names).cast(rejected_schema())

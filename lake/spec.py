@@ -73,6 +73,10 @@ class TableSpec(BaseModel):
         default_factory=list, description="Columns whose values must not occur twice in one load."
     )
 
+    signature: list[str] = Field(
+        default_factory=list, description="Columns by which a file is known to be this table's; one without is refused."
+    )
+
     @field_validator("domain", "name")
     @classmethod
     def _identifier(cls, value: str) -> str:

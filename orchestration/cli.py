@@ -114,11 +114,11 @@ def materialize(
 @contextmanager
 def _own_console() -> Iterator["Console"]:
     """A console on a descriptor of its own: the run's output, which is sent to a file, cannot take it
-    along.
+    along. Nobody watches a file or a pipe: there the first line of the error output is kept for the cause.
     """
     from rich.console import Console
 
-    with os.fdopen(os.dup(2), "w") as stream:
+    with os.fdopen(os.dup(2 if os.isatty(2) else 1), "w") as stream:
         yield Console(file=stream, highlight=False, markup=False, emoji=False)
 
 
@@ -140,7 +140,7 @@ def _progress(console: "Console", total: int) -> Iterator[Any]:
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=total)
         seen: set[str] = set()
 

@@ -188,9 +188,10 @@ class Warm:
 
     def kill(self) -> None:
         """SIGKILL to the whole group, dbt included, and wait until it is gone."""
-        with suppress(ProcessLookupError):  # it has ended
+        with suppress(ProcessLookupError):  # it has ended, or has no group of its own yet
             if self._process.pid and not self.ended:
                 os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
         self._process.join(30)
         assert self.ended
 

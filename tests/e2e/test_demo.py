@@ -34,7 +34,8 @@ def valid_trips(files: Any) -> str:
         for month in MONTHS:
             payment = "payment_type::BIGINT" if service == "green" else "NULL::BIGINT"
             parts.append(f"""
-                SELECT '{service}' AS service, DATE '{month}-01' AS month, pickup, dropoff, zone, distance, total, payment
+                SELECT '{service}' AS service, DATE '{month}-01' AS month, pickup, dropoff, zone, distance, total,
+                       payment
                 FROM (SELECT {pickup} AS pickup, {dropoff} AS dropoff, {zone} AS zone, {distance} AS distance,
                              {total} AS total, {fare} AS fare, {payment} AS payment
                       FROM (SELECT DISTINCT * FROM read_parquet('{files / tlc.file_name(service, month)}')))

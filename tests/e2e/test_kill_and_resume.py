@@ -33,10 +33,20 @@ class Run:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.log_before = len(home.log())
-        self.dbt_before = set(home.settings.dbt_target.glob("*"))
+        self.left_before = self.left()  # by the runs that were killed before
         self.published_before = self.published()
         self.snapshots_before = self.snapshots()
         self.command: Warm = home.start(*EVERYTHING)
+
+    def left(self) -> set[Path]:
+        """Working folders and files of runs, dead ones too."""
+        settings = self.home.settings
+        publishing = settings.published_path.parent.glob(".publishing-*")
+        return {*settings.dbt_target.glob("*"), *settings.dlt_home.glob("*"), *settings.staging.glob("*"), *publishing}
+
+    def new(self, pattern: str) -> list[Path]:
+        """Paths of this run by now, below LAKEGRAPH_HOME."""
+        return [path for path in self.home.path.glob(pattern) if not {path, *path.parents} & self.left_before]
 
     def published(self) -> int:
         path = self.home.settings.published_path
@@ -51,12 +61,7 @@ class Run:
 
     def models(self) -> int:
         """How many nodes dbt has finished."""
-        logs = [f / "dbt.log" for f in set(self.home.settings.dbt_target.glob("*")) - self.dbt_before]
-        return sum(log.read_text(errors="replace").count(" OK ") for log in logs if log.exists())
-
-    def loading(self, table: str) -> bool:
-        """Whether a load of `table` has begun to deliver."""
-        return any(self.home.settings.dlt_home.glob(f"mobility_{table}-*/delivered/*"))
+        return sum(log.read_text(errors="replace").count(" OK ") for log in self.new("dbt/*/dbt.log"))
 
 
 # In the order in which they are tried; each run resumes the one killed before it.
@@ -64,13 +69,13 @@ MOMENTS: dict[str, Callable[[Run], Any]] = {
     "the catalog's file appears": lambda run: run.home.settings.catalog_db.exists(),
     "a first bronze file lies there": lambda run: any(run.home.settings.warehouse.glob("bronze/*/data/**/*.parquet")),
     "the published copy is being written": lambda run: (
-        any(run.home.settings.published_path.parent.glob(".publishing-*")) or run.published() != run.published_before
+        run.new("duckdb/.publishing-*") or run.published() != run.published_before
     ),
-    "a load delivers": lambda run: run.loading("*_trips"),
+    "a load delivers": lambda run: run.new("dlt/mobility_*_trips-*/delivered/*"),
     "bronze has two more commits": lambda run: run.snapshots() >= run.snapshots_before + 2,
     "dbt is being started": lambda run: run.said("dbt_build - STEP_START"),
     "dbt has built a first model": lambda run: run.models() >= 1,
-    "silver is being written": lambda run: any(run.home.settings.staging.glob("*/**/*.parquet")),
+    "silver is being written": lambda run: run.new("staging/*/**/*.parquet"),
     "dbt has built half": lambda run: run.models() >= 40,
     "all is built and not published": lambda run: run.said("dbt_build - STEP_SUCCESS"),
 }
@@ -81,11 +86,13 @@ def reading(settings: Settings) -> Iterator[list[str]]:
     """Somebody queries the published copy all the while; gives what went wrong."""
     stop, wrong, seen = threading.Event(), list[str](), list[int]()
     sql = (
-        "SELECT (SELECT sum(trips) FROM gold.mobility_trips_by_hour), (SELECT sum(trips) FROM "
-        "gold.mobility_trips_by_zone_day), (SELECT sum(silver_rows) FROM (FROM silver.mobility_yellow_trips__accounting "
-        "UNION ALL FROM silver.mobility_green_trips__accounting UNION ALL FROM silver.mobility_fhv_trips__accounting)), "
+        "SELECT (SELECT sum(trips) FROM gold.mobility_trips_by_hour) AS by_hour, "
+        "(SELECT sum(trips) FROM gold.mobility_trips_by_zone_day) AS by_day, "
+        "(SELECT sum(silver_rows) FROM (FROM silver.mobility_yellow_trips__accounting "
+        "UNION ALL FROM silver.mobility_green_trips__accounting "
+        "UNION ALL FROM silver.mobility_fhv_trips__accounting)) AS accounted, "
         "(SELECT count(*) FROM silver.mobility_yellow_trips) + (SELECT count(*) FROM silver.mobility_green_trips) "
-        "+ (SELECT count(*) FROM silver.mobility_fhv_trips)"
+        "+ (SELECT count(*) FROM silver.mobility_fhv_trips) AS trips"
     )
 
     def read() -> None:
@@ -137,7 +144,7 @@ def killed(tmp_path_factory) -> Iterator[dict[str, Any]]:
     files = write_sources(base / "tlc", MONTHS, ROWS)
     with serving(files) as server:
         home, undisturbed = (Home(base / name, str(files), server.users_api) for name in ("killed", "undisturbed"))
-        moments: dict[str, bool] = {}
+        moments, began = dict[str, bool](), time.monotonic()
         with reading(home.settings) as wrong:
             for cycle, (name, reached) in enumerate(MOMENTS.items()):
                 run = Run(home)
@@ -146,6 +153,7 @@ def killed(tmp_path_factory) -> Iterator[dict[str, Any]]:
                     moments[name] = not run.command.ended
                 finally:
                     run.command.kill()
+                print(f"{time.monotonic() - began:.0f} s: {name}")  # noqa: T201 - shown if a test fails
                 assert moments[name], f"ended before {name}: {run.command.printed('.err')[-2000:]}"
                 check_bronze(home)
                 replace_a_month(files, cycle)

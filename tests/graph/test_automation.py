@@ -89,7 +89,7 @@ def ticks(defs: dg.Definitions) -> Iterator[Ticks]:
 
 @pytest.fixture
 def users(defs: dg.Definitions) -> Iterator[Ticks]:
-    """The users' tables built from bronze to gold, and at rest; only what hangs on them is evaluated, which is quick."""
+    """The users' tables built from bronze to gold, and at rest; only what is below them is evaluated."""
     below = dg.AssetSelection.assets(["bronze", "mobility", "users"]).downstream()
     with dg.DagsterInstance.ephemeral() as instance:
         users = ready(defs, instance, below)
@@ -124,8 +124,7 @@ def test_only_the_filled_months_are_built(ticks: Ticks) -> None:
 
 
 def test_a_month_that_comes_two_months_late_is_built(ticks: Ticks) -> None:
-    """The fault: `eager` looks at the latest time window alone, the running month, which never has a file. No month
-    that was ever loaded would have been renewed."""
+    """The fault: `eager` looks at the latest time window alone, the running month, which never has a file yet."""
     ticks.built("bronze/mobility/green_trips", months=("2023-03",))
     assert ticks.tick(JUNE) == {"silver/mobility/green_trips__duplicates": ["2023-03"]}
 
@@ -136,7 +135,7 @@ def test_a_corrected_month_is_built_again_alone(ticks: Ticks) -> None:
     ticks.built("gold/mobility/green_trips_by_payment_type")
     assert ticks.tick() == {}
     ticks.built("bronze/mobility/green_trips", months=("2023-02",))
-    assert ticks.tick() == dict.fromkeys(sorted(green), ["2023-02"]), "all of silver in one run; gold when it is done"
+    assert ticks.tick() == {key: ["2023-02"] for key in green}, "all of silver in one run; gold when it is done"
     ticks.built(*green, months=("2023-02",))
     assert ticks.tick() == {"gold/mobility/green_trips_by_payment_type": [WHOLE]}
 
@@ -206,7 +205,7 @@ def test_a_failed_check_that_only_reports_stops_nothing(users: Ticks) -> None:
 
 
 def test_gold_is_not_built_before_every_table_it_reads_is_there(ticks: Ticks) -> None:
-    """dbt would fail on a table that does not exist."""
+    """A build would fail on a table that does not exist."""
     ticks.built("bronze/mobility/yellow_trips", *(n for n in ALL_SILVER if "yellow" in n), months=("2023-01",))
     requests = ticks.tick()
     assert "gold/mobility/trips_by_hour" not in requests

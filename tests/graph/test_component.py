@@ -426,20 +426,6 @@ def test_only_what_may_pass_is_left_to_the_retry_policy(error: LakeError, retrie
     assert raised.value.description == str(error)
 
 
-def test_a_wrapped_fault_is_judged_by_its_cause() -> None:
-    """dlt wraps what a source raises three times over."""
-    with pytest.raises(dg.Failure) as raised, step_failures():
-        try:
-            try:
-                raise TransientError("the source does not answer")
-            except TransientError as error:
-                raise RuntimeError("in extract") from error
-        except RuntimeError as error:
-            raise LakeError("the load stopped") from error
-    assert raised.value.description == "the load stopped", "the first of our own errors is written for people"
-    assert raised.value.allow_retries is False
-
-
 def test_an_error_nobody_foresaw_keeps_its_trace() -> None:
     with pytest.raises(ZeroDivisionError), step_failures():
         _ = 1 / 0

@@ -1,6 +1,6 @@
 """The whole graph against `graph.json` beside this file, and what it promises whatever it holds.
 
-`UPDATE_SNAPSHOT=1 pytest tests/graph/test_snapshot.py` rewrites the snapshot; look at the difference before it is committed.
+`UPDATE_SNAPSHOT=1 pytest tests/graph/test_snapshot.py` rewrites the snapshot; read the difference before committing it.
 """
 
 import difflib
@@ -106,8 +106,8 @@ def retry_policy(node: Any) -> dg.RetryPolicy | None:
 def partitions(definition: Any) -> str | None:
     if definition is None:
         return None
-    start = f"{definition.start:%Y-%m-%d}"
-    return f"{definition.fmt} from {start} by {definition.cron_schedule!r} {definition.timezone}, end offset {definition.end_offset}"
+    clock = f"{definition.cron_schedule!r} {definition.timezone}, end offset {definition.end_offset}"
+    return f"{definition.fmt} from {definition.start:%Y-%m-%d} by {clock}"
 
 
 def freshness(policy: Any) -> str | None:

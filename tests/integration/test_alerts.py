@@ -36,9 +36,7 @@ TOKEN = "T0KEN-x9f3-hush"  # noqa: S105
 PASSWORD = "p@ss/w0rd-hush"  # noqa: S105
 QUOTED = "p%40ss%2Fw0rd-hush"
 SECRETS = (TOKEN, PASSWORD, QUOTED)
-ALERT = Alert(
-    "Failed: nightly", "no room", "nightly", "r1", "2024-01-01", ("gold/a",), "http://ui/runs/r1", "run"
-)
+ALERT = Alert("Failed: nightly", "no room", "nightly", "r1", "2024-01-01", ("gold/a",), "http://ui/runs/r1", "run")
 
 
 @dataclass
@@ -128,9 +126,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def configured(**channels: str) -> Settings:
-    return Settings(
-        alert_mail_to="ann@example.org, bob@example.org", http_attempts=2, ui_url="http://ui/", **channels
-    )  # type: ignore[arg-type]
+    return Settings(alert_mail_to="ann@example.org, bob@example.org", http_attempts=2, ui_url="http://ui/", **channels)  # type: ignore[arg-type]
 
 
 @dg.asset(key_prefix="bronze", partitions_def=dg.StaticPartitionsDefinition(["2024-01"]))
@@ -245,9 +241,7 @@ def test_a_dead_mail_server_does_not_keep_the_webhook_from_telling(web: Web, dea
     smtp = f"smtp://robot:{QUOTED}@127.0.0.1:{dead_port}"
     with pytest.raises(LakeError) as caught:
         deliver(ALERT, configured(alert_webhook=web.url, alert_smtp=smtp))
-    assert str(caught.value).startswith(
-        f"alert not delivered: mail 127.0.0.1:{dead_port}: ConnectionRefusedError"
-    )
+    assert str(caught.value).startswith(f"alert not delivered: mail 127.0.0.1:{dead_port}: ConnectionRefusedError")
     assert len(web.received) == 1
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
@@ -270,15 +264,11 @@ def test_a_wrong_password_is_final_and_not_shown(mailbox: Mailbox) -> None:
     assert mailbox.received == []
 
 
-@pytest.mark.parametrize(
-    "smtp", [f"smtp://robot:{PASSWORD}@h:25", f"mail.example.org/{TOKEN}", f"smtp://h:{TOKEN}"]
-)
+@pytest.mark.parametrize("smtp", [f"smtp://robot:{PASSWORD}@h:25", f"mail.example.org/{TOKEN}", f"smtp://h:{TOKEN}"])
 def test_a_wrong_setting_is_named_but_not_quoted(smtp: str) -> None:
     with pytest.raises(DeliveryError) as caught:
         deliver(ALERT, configured(alert_smtp=smtp))
-    assert (
-        str(caught.value) == "alert not delivered: mail: its setting is no URL of the form smtp://host:port"
-    )
+    assert str(caught.value) == "alert not delivered: mail: its setting is no URL of the form smtp://host:port"
 
 
 def test_a_mail_without_recipients_is_an_error(mailbox: Mailbox) -> None:
@@ -301,9 +291,7 @@ def test_without_a_channel_the_sensors_skip_and_say_how_to_configure_one(
     assert "set LAKEGRAPH_ALERT_WEBHOOK" in tick(Settings(), instance, None).skip_message
 
 
-def test_a_failed_check_and_a_stale_asset_are_told_once(
-    instance: dg.DagsterInstance, web: Web, dead_port: int
-) -> None:
+def test_a_failed_check_and_a_stale_asset_are_told_once(instance: dg.DagsterInstance, web: Web, dead_port: int) -> None:
     settings = configured(alert_webhook=web.url)
     cursor = tick(settings, instance, None).cursor
     assert dg.materialize([users, users_in_range, users_warn], instance=instance).success

@@ -184,7 +184,8 @@ def test_a_fraction_in_the_last_of_many_batches(lake, files):
     source = pq.read_table(tlc.write("green", MONTH, files, 110))
     load_green(lake)
     values = [1.0] * 600_000 + [1.5]
-    table = pa.table({"VendorID": pa.array(values), "fare_amount": pa.array(values)})
+    pickups = pa.nulls(len(values), pa.timestamp("us"))
+    table = pa.table({"VendorID": pa.array(values), "lpep_pickup_datetime": pickups})
     lakes.write_green(files, MONTH, table)
     assert "column VendorID cannot become int64" in refused(lake, partial(load_green, lake))
     assert lakes.rows(lake).num_rows == source.num_rows
@@ -193,7 +194,13 @@ def test_a_fraction_in_the_last_of_many_batches(lake, files):
 def test_a_file_of_something_else(lake, files):
     lakes.write_green(files, MONTH, pa.table({"name": ["a"], "price": [1]}))
     message = refused(lake, partial(load_green, lake))
-    assert message == f"{files}/{NAME}: has none of the columns of bronze.mobility_green_trips; found name, price"
+    reason = "is not a file of bronze.mobility_green_trips: it has no column lpep_pickup_datetime; found name, price"
+    assert message == f"{files}/{NAME}: {reason}"
+
+
+def test_a_file_of_another_service_that_shares_columns(lake, files):
+    lakes.write_green(files, MONTH, pq.read_table(tlc.write("fhv", MONTH, files, 110)))
+    assert "is not a file of bronze.mobility_green_trips" in refused(lake, partial(load_green, lake))
 
 
 # -- servers -------------------------------------------------------------------------------------------------

@@ -240,12 +240,10 @@ class TestFirstBuild:
             "SELECT reject_reason FROM silver.mobility_yellow_trips__rejected"
             " WHERE source_month = '2023-01-01' ORDER BY 1"
         )
-        assert [reason for (reason,) in found] == sorted(reason for reason, _ in REASONS)
+        assert [reason for (reason,) in found] == sorted([*(reason for reason, _ in REASONS), "amount_out_of_range"])
 
     def test_equal_rows_are_kept_once(self, built: Warehouse) -> None:
-        copies = built.rows(
-            "SELECT source_month, copies FROM silver.mobility_yellow_trips__duplicates ORDER BY ALL"
-        )
+        copies = built.rows("SELECT source_month, copies FROM silver.mobility_yellow_trips__duplicates ORDER BY ALL")
         assert copies == [(JANUARY, 2), (JANUARY, 2), (JANUARY, 3), (FEBRUARY, 2)]
         kept = built.rows(
             "SELECT pickup_zone_id, passenger_count, trip_distance_miles, tip_amount"
@@ -255,16 +253,17 @@ class TestFirstBuild:
         assert kept == [
             (1, 1, 1.5, nothing),
             (1, 1, 1.5, two),
-            (1, 1, 1.5, two),
             (1, None, None, two),
             (265, 1, 1.5, two),
         ]
 
-    def test_an_amount_that_is_no_money_becomes_null(self, built: Warehouse) -> None:
+    def test_an_amount_that_no_decimal_holds_is_rejected_not_lost(self, built: Warehouse) -> None:
         found = built.rows(
-            "SELECT duration_seconds FROM silver.mobility_yellow_trips WHERE total_amount IS NULL"
+            "SELECT duration_seconds FROM silver.mobility_yellow_trips__rejected"
+            " WHERE reject_reason = 'amount_out_of_range'"
         )
         assert found == [(86400,)]
+        assert built.rows("SELECT count(*) FROM silver.mobility_yellow_trips WHERE total_amount IS NULL") == [(0,)]
 
     def test_the_accounts_balance(self, built: Warehouse) -> None:
         for service in ("yellow", "green", "fhv"):
@@ -274,7 +273,7 @@ class TestFirstBuild:
             assert {month: account[0] for month, *account in accounts} == bronze
             assert all(bronze == sum(parts) and left == 0 for _, bronze, *parts, left in accounts)
         yellow = built.rows("SELECT * FROM silver.mobility_yellow_trips__accounting ORDER BY source_month")
-        assert yellow == [("yellow", JANUARY, 19, 5, 10, 4, 0), ("yellow", FEBRUARY, 5, 3, 1, 1, 0)]
+        assert yellow == [("yellow", JANUARY, 19, 4, 11, 4, 0), ("yellow", FEBRUARY, 5, 3, 1, 1, 0)]
 
     def test_fhv_without_a_zone_is_zone_264_and_has_no_money(self, built: Warehouse) -> None:
         found = built.rows(
@@ -295,10 +294,7 @@ class TestFirstBuild:
             columns = built.rows(f"DESCRIBE silver.mobility_{service}_trips")
             assert ", ".join(f"{name} {kind}" for name, kind, *_ in columns) == agreed
             columns = built.rows(f"DESCRIBE silver.mobility_{service}_trips__rejected")
-            assert (
-                ", ".join(f"{name} {kind}" for name, kind, *_ in columns)
-                == f"reject_reason VARCHAR, {agreed}"
-            )
+            assert ", ".join(f"{name} {kind}" for name, kind, *_ in columns) == f"reject_reason VARCHAR, {agreed}"
 
     def test_the_trip_id_is_the_md5_of_the_documented_text(self, built: Warehouse) -> None:
         def md5(text: str) -> str:
@@ -316,15 +312,13 @@ class TestFirstBuild:
         assert found == [(md5(text),)]
 
     def test_gold(self, built: Warehouse) -> None:
-        days = built.rows(
-            "SELECT * FROM gold.mobility_trips_by_zone_day WHERE service <> 'green' ORDER BY ALL"
-        )
+        days = built.rows("SELECT * FROM gold.mobility_trips_by_zone_day WHERE service <> 'green' ORDER BY ALL")
         january, february = date(2023, 1, 5), date(2023, 2, 7)
-        # the plain trip, the ones with nulls and with a signed zero, and the one of 24 hours and null dollars
+        # the plain trip, and the ones with nulls and with a signed zero
         assert days == [
             ("fhv", january, 7, "Borough 7", "Zone 7", 1, None, None, 600.0, 600, JANUARY),
             ("fhv", january, 264, "Borough 264", "Zone 264", 1, None, None, 600.0, 600, JANUARY),
-            ("yellow", january, 1, "Borough 1", "Zone 1", 4, Decimal("37.50"), 1.5, 22050.0, 86400, JANUARY),
+            ("yellow", january, 1, "Borough 1", "Zone 1", 3, Decimal("37.50"), 1.5, 600.0, 600, JANUARY),
             (
                 "yellow",
                 january,
@@ -341,7 +335,7 @@ class TestFirstBuild:
             ("yellow", february, 1, "Borough 1", "Zone 1", 3, Decimal("37.50"), 1.5, 300.0, 300, FEBRUARY),
         ]
         hours = built.rows("SELECT * FROM gold.mobility_trips_by_hour WHERE service = 'yellow' ORDER BY ALL")
-        assert hours == [("yellow", 8, 3, Decimal("37.50")), ("yellow", 10, 5, Decimal("50.00"))]
+        assert hours == [("yellow", 8, 3, Decimal("37.50")), ("yellow", 10, 4, Decimal("50.00"))]
         payments = built.rows("SELECT * FROM gold.mobility_green_trips_by_payment_type ORDER BY 1")
         assert payments == [
             (1, "Credit card", 2, Decimal("25.00"), Decimal("2.00"), 1.5),
@@ -368,8 +362,7 @@ class TestOneMonthAgain:
 
     def test_the_other_month_is_untouched(self, rebuilt: Warehouse, first: Tables) -> None:
         january = {
-            name: [row for row in rows if JANUARY in row and FEBRUARY not in row]
-            for name, rows in first.items()
+            name: [row for row in rows if JANUARY in row and FEBRUARY not in row] for name, rows in first.items()
         }
         # compared as text, for NaN equals nothing
         assert repr(rebuilt.everything("source_month = '2023-01-01'")) == repr(january)
@@ -389,9 +382,7 @@ class TestOneMonthAgain:
 
     def test_a_new_column_that_is_null_changes_no_identity(self, rebuilt: Warehouse, first: Tables) -> None:
         before = {row[0] for row in first["silver.mobility_yellow_trips"]}
-        after = rebuilt.rows(
-            "SELECT trip_id FROM silver.mobility_yellow_trips WHERE source_month = '2023-02-01'"
-        )
+        after = rebuilt.rows("SELECT trip_id FROM silver.mobility_yellow_trips WHERE source_month = '2023-02-01'")
         assert len(after) == 1
         assert {identity for (identity,) in after} <= before
 
@@ -400,25 +391,19 @@ class TestOneMonthAgain:
             table = f"silver.mobility_green_trips{suffix}"
             assert rebuilt.rows(f"SELECT * FROM {table} WHERE source_month = '2023-02-01'") == []
         assert rebuilt.rows("SELECT count(*) FROM silver.mobility_green_trips") == [(2,)]
-        days = rebuilt.rows(
-            "SELECT source_month FROM gold.mobility_trips_by_zone_day WHERE service = 'green'"
-        )
+        days = rebuilt.rows("SELECT source_month FROM gold.mobility_trips_by_zone_day WHERE service = 'green'")
         assert set(days) == {(JANUARY,)}
 
     def test_rows_unaccounted_for_stop_gold(self, rebuilt: Warehouse) -> None:
         before = rebuilt.rows("SELECT * FROM gold.mobility_trips_by_hour ORDER BY ALL")
         # bronze of January lost rows since silver was built, and silver is not built again
-        result = rebuilt.dbt(
-            "build", "--select", "mobility_yellow_trips__accounting", "mobility_trips_by_hour"
-        )
+        result = rebuilt.dbt("build", "--select", "mobility_yellow_trips__accounting", "mobility_trips_by_hour")
         assert result.returncode == 1
         assert "FAIL 1 row_accounting_mobility_yellow_trips__accounting" in result.stdout
         assert "SKIP relation gold.mobility_trips_by_hour" in result.stdout
         assert rebuilt.rows("SELECT * FROM gold.mobility_trips_by_hour ORDER BY ALL") == before
 
     def test_a_window_that_is_no_month_is_refused(self, rebuilt: Warehouse) -> None:
-        result = rebuilt.dbt(
-            "compile", "--select", "mobility_yellow_trips", "--vars", '{"from_month": "2023-02-15"}'
-        )
+        result = rebuilt.dbt("compile", "--select", "mobility_yellow_trips", "--vars", '{"from_month": "2023-02-15"}')
         assert result.returncode != 0
         assert "from_month must be the first day of a month" in result.stdout

@@ -32,9 +32,7 @@ DIE_WHILE_WRITING = (
     "c.executemany('INSERT INTO half VALUES (?)', [('x' * 1000,)] * 2000); "
     "os.kill(os.getpid(), signal.SIGKILL)"
 )
-HOLD_THE_LOCK = (
-    "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.readline()"
-)
+HOLD_THE_LOCK = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.readline()"
 
 
 @pytest.fixture
@@ -92,12 +90,8 @@ def test_a_plan_lists_what_apply_then_makes_and_writes_nothing(settings: Setting
     assert apply_all(resources(settings)) == planned
     folders = {str(p) for p in settings.home.rglob("*") if p.is_dir()} | {str(settings.home)}
     assert {c.resource.removeprefix("folder ") for c in planned if c.resource.startswith("folder")} == folders
-    assert {
-        c.resource.removeprefix("namespace ") for c in planned if "namespace" in c.resource
-    } == namespaces(settings)
-    assert {c.resource.removeprefix("schema ") for c in planned if "schema" in c.resource} == schemas(
-        settings
-    )
+    assert {c.resource.removeprefix("namespace ") for c in planned if "namespace" in c.resource} == namespaces(settings)
+    assert {c.resource.removeprefix("schema ") for c in planned if "schema" in c.resource} == schemas(settings)
     assert namespaces(settings) == {"bronze", "silver"}
     assert schemas(settings) == {"bronze", "silver", "gold"}
 
@@ -189,9 +183,7 @@ def test_a_catalog_whose_writer_was_killed_is_not_written_by_a_plan_and_repaired
     subprocess.run([sys.executable, "-c", DIE_WHILE_WRITING, str(settings.catalog_db)], check=False)
     before = snapshot(settings.home)
     assert str(settings.catalog_db) + "-journal" in before
-    with pytest.raises(
-        LakeError, match="a process was killed while it wrote; materialize infra/iceberg_namespaces"
-    ):
+    with pytest.raises(LakeError, match="a process was killed while it wrote; materialize infra/iceberg_namespaces"):
         IcebergNamespaces(settings).plan()
     assert snapshot(settings.home) == before
     assert IcebergNamespaces(settings).apply() == ()
@@ -293,11 +285,7 @@ def test_the_assets_materialize_with_their_changes_and_a_version_of_the_desired_
     first, second = materialize(graph), materialize(graph)
     assert first.success
     assert second.success
-    assert (
-        drifts(first)
-        == drifts(second)
-        == dict.fromkeys(("folders", "iceberg_namespaces", "duckdb_schemas"), True)
-    )
+    assert drifts(first) == drifts(second) == dict.fromkeys(("folders", "iceberg_namespaces", "duckdb_schemas"), True)
 
     counts, tables, versions = [], [], []
     for result in (first, second):

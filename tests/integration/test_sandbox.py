@@ -269,9 +269,7 @@ def test_a_server_started_by_hand_is_foreign_and_leaves_no_endpoints(settings):
         url = settings.endpoint("users_api")
         assert httpx.get(f"{url}/users").status_code == 200  # it listens before it is announced
         assert control.status(settings) == [control.ServiceStatus("sources", url, by_hand.pid, "foreign")]
-        with pytest.raises(
-            LakeError, match=rf"^sandbox sources: .*process {by_hand.pid}.*stop that one first$"
-        ):
+        with pytest.raises(LakeError, match=rf"^sandbox sources: .*process {by_hand.pid}.*stop that one first$"):
             start(settings)
         assert control.down(settings) is False
         assert by_hand.poll() is None

@@ -115,10 +115,7 @@ def test_building_the_assets_loads_no_engine() -> None:
         "print([m for m in ('duckdb', 'pyiceberg', 'pyarrow', 'sqlalchemy', 'pandas') if m in sys.modules])"
     )
     bare = "import sys, dagster; print([m for m in ('sqlalchemy',) if m in sys.modules])"
-    run = [
-        subprocess.run([sys.executable, "-c", c], capture_output=True, text=True, check=True)
-        for c in (code, bare)
-    ]
+    run = [subprocess.run([sys.executable, "-c", c], capture_output=True, text=True, check=True) for c in (code, bare)]
     assert run[0].stdout == run[1].stdout, "only what dagster itself loads"
 
 
@@ -128,9 +125,7 @@ def test_building_the_assets_loads_no_engine() -> None:
 def test_only_transient_errors_are_tried_again_and_say_why_in_one_line(
     error: LakeError, retried: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(
-        infra_assets._RESOURCES, "local", lambda _settings: (Marker("bucket", failure=error),)
-    )
+    monkeypatch.setitem(infra_assets._RESOURCES, "local", lambda _settings: (Marker("bucket", failure=error),))
     (asset, _) = built(tmp_path)
     with pytest.raises(dg.Failure) as failure:
         asset()

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lake.errors import LakeError
-from lake.quarantine import rejected_schema, split
+from lake.quarantine import extra_columns, rejected_schema, split
 from lake.spec import TableSpec
 
 
@@ -48,11 +48,11 @@ def test_good_rows_get_the_declared_names_and_types_and_keep_their_order():
         id=["3", " 1 ", "2"],
     )
     good, rejected = judge(rows)
-    assert good.schema == PEOPLE.arrow_schema()
+    assert good.schema == PEOPLE.arrow_schema().append(pa.field("extra", pa.string()))
     assert good.to_pylist() == [
-        {"id": 3, "name": "Zoë", "born": dt.date(2000, 2, 29)},
-        {"id": 1, "name": "O'Hara", "born": None},
-        {"id": 2, "name": 'quote " and \\', "born": None},
+        {"id": 3, "name": "Zoë", "born": dt.date(2000, 2, 29), "extra": "x"},
+        {"id": 1, "name": "O'Hara", "born": None, "extra": "y"},
+        {"id": 2, "name": 'quote " and \\', "born": None, "extra": "z"},
     ]
     assert rejected.num_rows == 0
     assert rejected.schema == rejected_schema()
@@ -258,3 +258,15 @@ def test_good_rows_stay_good_and_the_same_rows_give_the_same_verdicts(table):
     repeated_good, repeated_rejected = judge(rows)
     assert repeated_good.equals(good)
     assert repeated_rejected.equals(rejected)
+
+
+def test_a_column_nobody_declared_joins_as_text_in_snake_case():
+    assert extra_columns(texts(id=["1"], **{"firstName": ["a"], "E-Mail Address": ["b"]}), PEOPLE, "x") == {
+        "first_name": "firstName",
+        "e_mail_address": "E-Mail Address",
+    }
+
+
+def test_two_columns_that_would_be_one_are_refused():
+    with pytest.raises(LakeError, match="'firstName' would be"):
+        extra_columns(texts(id=["1"], first_name=["a"], firstName=["b"]), PEOPLE, "x")

@@ -52,10 +52,7 @@ def published(tmp_path: Path) -> Path:
         db.execute("CREATE TABLE gold.mobility_users_by_city (city VARCHAR, users BIGINT, companies BIGINT)")
         db.executemany(
             "INSERT INTO gold.mobility_users_by_city VALUES (?, ?, 1)",
-            [
-                [city, 3 if city == EVIL else 1]
-                for city in (EVIL, "Gwenborough", "Wisokyburgh", "South Elvis")
-            ],
+            [[city, 3 if city == EVIL else 1] for city in (EVIL, "Gwenborough", "Wisokyburgh", "South Elvis")],
         )
         for service, unaccounted in (("yellow", 0), ("green", 7)):
             db.execute(f"""
@@ -128,9 +125,7 @@ def test_numbers_come_from_the_tables(published: Path, tmp_path: Path) -> None:
 def test_the_page_loads_nothing_and_runs_nothing_from_data(published: Path, tmp_path: Path) -> None:
     page = render(published, tmp_path / "kpi.html").read_text()
     tags = Tags(page).seen
-    loading = [
-        attrs[a] for _, attrs in tags for a in ("src", "href", "srcset", "data", "action") if a in attrs
-    ]
+    loading = [attrs[a] for _, attrs in tags for a in ("src", "href", "srcset", "data", "action") if a in attrs]
     assert loading == []
     assert not {"img", "link", "iframe", "object", "base"} & {tag for tag, _ in tags}
     assert [tag for tag, _ in tags].count("script") == 2
@@ -139,10 +134,7 @@ def test_the_page_loads_nothing_and_runs_nothing_from_data(published: Path, tmp_
     assert "default-src 'none'" in page
     assert "&lt;img src=x onerror=alert(1)&gt; &amp; &lt;/script&gt;" in page  # in the table
     cities = figures(page)["chart-7"]["data"][0]["y"]
-    assert (
-        cities[0]
-        == "&lt;img src=x onerror=alert(1)&gt; &amp; &lt;/script&gt;&lt;script&gt;alert(2)&lt;/script&gt;"
-    )
+    assert cities[0] == "&lt;img src=x onerror=alert(1)&gt; &amp; &lt;/script&gt;&lt;script&gt;alert(2)&lt;/script&gt;"
 
 
 def test_a_section_without_tables_is_named_in_the_footer(published: Path, tmp_path: Path) -> None:
@@ -169,9 +161,7 @@ def test_an_empty_table_is_no_error(published: Path, tmp_path: Path) -> None:
 
 def test_another_domain_adds_an_entry_only(published: Path, tmp_path: Path) -> None:
     sql = 'SELECT city AS "City", companies AS "Firms" FROM {gold.mobility_users_by_city} ORDER BY 1'
-    page = render(
-        published, tmp_path / "k.html", [Section("Shop", "Firms", "Which?", sql, "table")]
-    ).read_text()
+    page = render(published, tmp_path / "k.html", [Section("Shop", "Firms", "Which?", sql, "table")]).read_text()
     assert "<h2>Shop</h2>" in page
     assert '<td class="">Gwenborough</td>' in page
 
@@ -198,9 +188,7 @@ def test_nothing_published_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 def test_a_browser_draws_every_chart_from_disk(published: Path, tmp_path: Path) -> None:
     out = render(published, tmp_path / "kpi.html")
-    switches = (
-        "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-sync"
-    )
+    switches = "--headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-sync"
     switches += " --disable-component-update --virtual-time-budget=10000 --dump-dom"
     dom = subprocess.run(
         [str(CHROMIUM), *switches.split(), f"--user-data-dir={tmp_path / 'profile'}", out.as_uri()],

@@ -62,9 +62,7 @@ def test_green_between_the_documented_months_keeps_the_earlier_types():
 
 def test_ehail_fee_is_all_null_in_2025_until_october_only():
     filled = {m: tlc.trips("green", m, 2_000)["ehail_fee"].null_count < 2_000 for m in GREEN_TABLE}
-    assert filled == {m: m[:4] in {"2023", "2024"} or m == "2025-11" for m in GREEN_TABLE} | {
-        "2023-01": False
-    }
+    assert filled == {m: m[:4] in {"2023", "2024"} or m == "2025-11" for m in GREEN_TABLE} | {"2023-01": False}
 
 
 def test_yellow_drift():
@@ -128,9 +126,7 @@ def test_every_kind_of_clock_zone_and_copy_dirt_is_there(service, month, rows):
     assert count(pc.equal(copies["count_all"], 3)) == 1
     assert rows - sizes.num_rows == max(4, rows // 1000)  # as many copies as asked for: none by accident
     assert count(pc.equal(pc.year(copies["pickup_datetime"]), 2008)) == 1
-    inside = pc.and_(
-        pc.greater_equal(copies["pickup_datetime"], start), pc.less(copies["pickup_datetime"], after)
-    )
+    inside = pc.and_(pc.greater_equal(copies["pickup_datetime"], start), pc.less(copies["pickup_datetime"], after))
     assert count(inside) >= 2
 
 
