@@ -5,7 +5,7 @@ Sources change types from one month to the next without notice; what can be cast
 anything else stops the load.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -121,6 +121,12 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
         renamed = field.name.lower() != name.lower()
         columns.append(ColumnPlan(field.name, name, field.type, want, renamed or not _registers(field.type, want)))
     missing = tuple(name for name in spec.columns if name.lower() not in taken)
+    _check_missing(spec, missing, schema, source_object)
+    return Plan(tuple(columns), tuple(new), missing, tuple(untyped))
+
+
+def _check_missing(spec: TableSpec, missing: Sequence[str], schema: "pa.Schema", source_object: str) -> None:
+    """Refuse a file that lacks what makes it this table's."""
     if absent := [name for name in spec.signature if name in missing]:
         raise LakeError(
             f"{source_object}: is not a file of {spec.identifier}: it has no column {absent[0]}; "
@@ -132,7 +138,6 @@ def plan(spec: TableSpec, schema: "pa.Schema", known: Mapping[str, "pa.DataType"
         )
     if required := [name for name in missing if spec.columns[name].required]:
         raise LakeError(f"{source_object}: column {required[0]} of {spec.identifier} is missing")
-    return Plan(tuple(columns), tuple(new), missing, tuple(untyped))
 
 
 def _storable(field: "pa.Field", source_object: str) -> "pa.DataType":

@@ -23,6 +23,7 @@ import dagster as dg
 from lake.catalog import LAYERS
 from lake.errors import LakeError
 from lake.settings import Settings
+from orchestration.checks.source_freshness import CHECK as SOURCE_FRESHNESS
 from orchestration.liveness import bury_dead_runs, free_dead_slots, process_tag
 from orchestration.partitions import month_of
 from orchestration.project import ROOT
@@ -289,7 +290,13 @@ def materialize(
 
     run_id = make_new_run_id()
     started = time.perf_counter()
-    job = _publish_last(defs, keys).resolve_implicit_global_asset_job_def().get_subset(asset_selection=keys)
+    checks = {
+        check
+        for check in defs.resolve_asset_graph().asset_check_keys
+        if check.asset_key in keys and check.name != SOURCE_FRESHNESS  # it starts dbt once more, to find fresh what is
+    }
+    job = _publish_last(defs, keys).resolve_implicit_global_asset_job_def()
+    job = job.get_subset(asset_selection=keys, asset_check_selection=checks)
     with open_instance(settings) as instance:
         stop = threading.Event()
         bury_dead_runs(instance)

@@ -38,6 +38,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
     params: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the factory.")
     partitions: PartitionName | None = Field(None, description="The partitions it is loaded by.")
     cron: str | None = Field(None, description="When it is loaded; a partitioned table loads its latest partition.")
+    lag_months: int = Field(0, ge=0, description="How many months after its end a month is published.")
     watch: bool = Field(False, description="Whether a sensor loads a month when its file appears or changes.")
     kinds: list[str] = Field(default_factory=list)
     owners: list[str] = Field(default_factory=lambda: ["team:data"])
@@ -65,7 +66,9 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """The asset with its checks, a job, and a schedule and a sensor where they are declared."""
         asset = self._asset()
-        job = dg.define_asset_job(self.job_name, selection=dg.AssetSelection.assets(self.key))
+        # Its own checks only: dbt's source freshness has a job of its own, and costs a start of dbt.
+        own = dg.AssetSelection.checks(*(dg.AssetCheckKey(self.key, name) for name in (ACCOUNTING, DRIFT)))
+        job = dg.define_asset_job(self.job_name, selection=dg.AssetSelection.assets(self.key).without_checks() | own)
         schedules, sensors = [], []
         if self.cron and self.partitions:
             schedules.append(self._partitioned_schedule(job, self.cron))
@@ -85,9 +88,10 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
             closed = [
                 k for k in partitions.get_partition_keys(current_time=now) if month_of(k) < now.date().replace(day=1)
             ]
-            if not closed:
-                return dg.SkipReason("no month has ended yet")
-            return dg.RunRequest(run_key=f"{closed[-1]}@{now:%Y-%m-%d}", partition_key=closed[-1])
+            due = closed[: len(closed) - self.lag_months]
+            if not due:
+                return dg.SkipReason("no month is due yet")
+            return dg.RunRequest(run_key=f"{due[-1]}@{now:%Y-%m-%d}", partition_key=due[-1])
 
         return latest_partition
 
