@@ -67,7 +67,7 @@ def is_exclusive(path: Path) -> bool:
 
 @contextmanager
 def connect(
-    path: Path, *, read_only: bool = False, memory_limit: str = "1GB", wait_seconds: float = LOCK_WAIT_SECONDS
+    path: Path, *, read_only: bool = False, memory_limit: str = "750MB", wait_seconds: float = LOCK_WAIT_SECONDS
 ) -> Iterator["duckdb.DuckDBPyConnection"]:
     """A connection to the file at `path`, closed on exit.
 

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     users_api: str | None = Field(None, description="Base URL of the users API.")
     http_timeout_seconds: float = Field(30.0, gt=0, description="Timeout of one HTTP request.")
     http_attempts: int = Field(4, ge=1, description="Attempts of one HTTP request before it fails.")
-    duckdb_memory_limit: str = Field("1GB", description="DuckDB's memory limit in each process.")
+    duckdb_memory_limit: str = Field("750MB", description="DuckDB's memory limit in each process.")
     alert_webhook: SecretStr | None = Field(None, description="URL that receives a JSON POST for each failure.")
     alert_smtp: SecretStr | None = Field(None, description="smtp://[user:password@]host:port of the mail server.")
     alert_mail_from: str = Field("lakegraph@localhost", description="Sender of alert mails.")
