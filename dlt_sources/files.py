@@ -11,7 +11,8 @@ that has loaded it.
 import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,23 @@ def _filesystem(url: str) -> tuple[Any, str]:
     return filesystem, path
 
 
+@contextmanager
+def _object_store(url: str) -> Iterator[None]:
+    """The errors of gcsfs and s3fs, which come as many classes, as ours, without the URL's credentials."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise _MissingError(f"{redact(url)}: no such object") from None
+    except PermissionError:
+        raise LakeError(f"{redact(url)}: access denied; check the credentials in the environment") from None
+    except (TimeoutError, ConnectionError, OSError) as error:
+        raise TransientError(f"{redact(url)}: {type(error).__name__}") from error
+    except LakeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each store has classes of its own
+        raise LakeError(f"{redact(url)}: {type(error).__name__}; check the credentials in the environment") from None
+
+
 def _copy(settings: Settings, url: str, target: Path) -> None:
     local = _local_path(url)
     if local is not None:
@@ -133,13 +151,9 @@ def _copy(settings: Settings, url: str, target: Path) -> None:
     elif url.startswith(("http://", "https://")):
         _http(settings, "GET", url, target)
     else:
-        filesystem, path = _filesystem(url)
-        try:
+        with _object_store(url):
+            filesystem, path = _filesystem(url)
             filesystem.get_file(path, str(target))
-        except FileNotFoundError:
-            raise _MissingError(f"{redact(url)}: no such object") from None
-        except OSError as error:
-            raise TransientError(f"{redact(url)}: {error}") from error
 
 
 def fetch(settings: Settings, base: str, candidates: Sequence[str], working: Path) -> Fetched:
@@ -181,10 +195,11 @@ def probe(settings: Settings, base: str, candidates: Sequence[str]) -> str | Non
                 headers = _http(settings, "HEAD", url, None)
                 return headers.get("etag") or f"{headers.get('last-modified')}-{headers.get('content-length')}"
             else:
-                filesystem, path = _filesystem(url)
-                info = filesystem.info(path)
+                with _object_store(url):
+                    filesystem, path = _filesystem(url)
+                    info = filesystem.info(path)
                 return str(info.get("etag") or info.get("ETag") or f"{info.get('mtime')}-{info.get('size')}")
-        except (_MissingError, FileNotFoundError):
+        except _MissingError:
             continue
     return None
 

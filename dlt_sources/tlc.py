@@ -54,7 +54,8 @@ def trips(request: LoadRequest, report: SourceReport, *, files: Sequence[str]) -
             how = plan(spec, parquet.schema_arrow, request.known_columns, file.url)
             report.source_object, report.digest = file.url, file.digest
             report.rows_read = parquet.metadata.num_rows
-            report.new_columns, report.casts = how.new, how.casts
+            left_out = tuple(f"{name}: new and all null, left out" for name in how.untyped)
+            report.new_columns, report.casts = how.new, how.casts + left_out
             yield from _import(file, parquet) if how.as_is else _cast(file, parquet, how)
 
     @dlt.source(name="tlc", max_table_nesting=0)

@@ -1,7 +1,7 @@
 """Row accounting: what a load read, loaded and rejected, and whether that adds up.
 
 What belongs here: the `LoadAccount` and its form as Iceberg snapshot properties. What does not: committing
-(`lake.iceberg`), and the accounts of silver tables, which are SQL (`dbt_project`, macro `row_accounting`).
+(`lake.iceberg`), and the accounts of silver tables, which are SQL (`dbt_project`, macro `row_accounts`).
 
 An account travels in the properties of the very snapshot that holds its rows, so there is no moment at which
 one exists without the other.

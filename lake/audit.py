@@ -62,5 +62,19 @@ def audit(spec: TableSpec, partitions: Sequence[str], settings: Settings) -> lis
     ]
 
 
+def absent_partitions(identifier: str, partitions: Sequence[str], settings: Settings) -> list[str]:
+    """Those of `partitions` (ISO dates) that the table was never loaded for; none if it is not partitioned."""
+    from pyiceberg.exceptions import NoSuchTableError
+
+    try:
+        table = open_catalog(settings).load_table(identifier)
+    except NoSuchTableError:
+        return list(partitions)
+    if not table.spec().fields:
+        return []
+    stored = _by_key(iceberg.rows_by_partition(table))
+    return [partition for partition in partitions if not stored.get(partition)]
+
+
 def _by_key(counts: dict[date | None, int]) -> dict[str, int]:
     return {key.isoformat() if key else "": rows for key, rows in counts.items()}

@@ -3,7 +3,7 @@ accounts.
 
 What belongs here: creating, evolving and committing tables, in one snapshot each, and reading what their
 metadata says. What does
-not: how files come to be (`lake.destination`, `lake.dbt_plugin`), and SQL views (`lake.views`).
+not: how files come to be (`lake.load`, `lake.dbt_plugin`), and SQL views (`lake.views`).
 
 Files are registered, not rewritten: a Parquet file whose column names match the table's but for case joins
 the table as it is, its columns resolved through the table's name mapping. `Table.add_files` would refuse such

@@ -98,6 +98,29 @@ def zoneless(types: "Mapping[str, pa.DataType]") -> dict[str, Any]:
     }
 
 
+def _check_declaration(catalog: "Catalog", spec: TableSpec) -> None:
+    """Refuse a declaration whose types the table cannot take any more: no load would ever succeed.
+
+    Raises:
+        LakeError: names the column, both types and the remedy.
+    """
+    from pyiceberg.exceptions import NoSuchTableError
+
+    try:
+        table = catalog.load_table(spec.identifier)
+    except NoSuchTableError:
+        return
+    stored = {field.name.lower(): field.field_type for field in table.schema().fields}
+    for name, column in spec.columns.items():
+        want = iceberg.iceberg_type(column.arrow_type())
+        have = stored.get(name.lower(), want)
+        if have != want:
+            raise LakeError(
+                f"{spec.identifier}.{name}: declared {want}, but the table holds {have}; declare {have}, or drop the "
+                f"table (lake.catalog.open_catalog(settings).drop_table({spec.identifier!r})) and load its months again"
+            )
+
+
 def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]:
     """Run the pipeline; the files it delivers, by table. They lie in the request's working folder."""
     os.environ.setdefault(
@@ -208,6 +231,7 @@ def load(
             f"{spec.identifier}: partition {partition} does not fit a table partitioned by {spec.partition_column}"
         )
     catalog = open_catalog(settings)
+    _check_declaration(catalog, spec)
     report = SourceReport()
     settings.dlt_home.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(prefix=f"{spec.table}-", dir=settings.dlt_home))

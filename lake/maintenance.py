@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 
+PUBLISHING = timedelta(hours=1)  # longer than it takes from refreshing the views to swapping the copy in
+
+
 @dataclass(frozen=True)
 class Maintained:
     """What went, or with `dry_run` would go."""
@@ -81,6 +84,9 @@ def maintain(settings: Settings, *, keep_days: int = 7, dry_run: bool = False) -
     catalog = open_catalog(settings)
     age = timedelta(days=max(1, keep_days))
     before, oldest = datetime.now(UTC) - age, time.time() - age.total_seconds()
+    if settings.published_path.exists():  # its views name the files that were current when it was made
+        made = datetime.fromtimestamp(settings.published_path.stat().st_mtime, UTC)
+        before = min(before, made - PUBLISHING)
     expired, files = 0, []
     for namespace in catalog.list_namespaces():
         for identifier in catalog.list_tables(namespace):
@@ -94,7 +100,9 @@ def maintain(settings: Settings, *, keep_days: int = 7, dry_run: bool = False) -
             folder = Path(table.location().removeprefix("file://"))
             files += [p for p in folder.rglob("*") if p.is_file() and p not in named and p.stat().st_mtime < oldest]
     roots = (settings.dlt_home, settings.dbt_target, settings.staging)
-    folders = [p for root in roots if root.is_dir() for p in root.iterdir() if p.stat().st_mtime < oldest]
+    leftovers = [p for root in roots if root.is_dir() for p in root.iterdir()]
+    leftovers += [*settings.published_path.parent.glob(".publishing-*"), *settings.duckdb_path.parent.glob("*.new")]
+    folders = [p for p in leftovers if p.stat().st_mtime < oldest]
     size = sum(p.stat().st_size for p in files)
     if not dry_run:
         for path in files:

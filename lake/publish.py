@@ -10,6 +10,7 @@ gets the new one. Nobody meets a lock or half a run.
 import os
 import shutil
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ def publish(settings: Settings) -> Published:
     The caller holds the pool `duckdb_writer`; another writer outside of it is waited for. The private file is
     checkpointed and closed before it is copied, and the copy is written to disk before it gets its name.
     """
-    with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
+    with ExitStack() as held, connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
         views.refresh(connection, settings)
         relations: dict[str, int] = dict(
             connection.execute(
@@ -57,8 +58,9 @@ def publish(settings: Settings) -> Published:
         ) as temporary:
             copy = Path(temporary.name)
             try:
-                with settings.duckdb_path.open("rb") as source:
-                    shutil.copyfileobj(source, temporary, 1 << 20)
+                # Closed after DuckDB: closing any descriptor of a file drops the process's POSIX locks on it.
+                source = held.enter_context(settings.duckdb_path.open("rb"))
+                shutil.copyfileobj(source, temporary, 1 << 20)
                 temporary.flush()
                 os.fsync(temporary.fileno())
                 copy.chmod(0o644)

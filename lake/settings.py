@@ -36,8 +36,10 @@ class Settings(BaseSettings):
     target: Target = Field("local", description="Where the tables live: embedded engines, or Google Cloud.")
     sources: Sources = Field("sandbox", description="Which systems are read: loopback stand-ins, or the live ones.")
     home: Path = Field(Path("data"), description="The folder that holds all state.")
-    tlc_base: str | None = Field(None, description="URL or folder of the TLC files (https, file, gs, s3, or a path).")
-    users_api: str | None = Field(None, description="Base URL of the users API.")
+    tlc_base: str | None = Field(
+        None, repr=False, description="URL or folder of the TLC files (https, file, gs, s3, or a path)."
+    )
+    users_api: str | None = Field(None, repr=False, description="Base URL of the users API.")
     http_timeout_seconds: float = Field(30.0, gt=0, description="Timeout of one HTTP request.")
     http_attempts: int = Field(4, ge=1, description="Attempts of one HTTP request before it fails.")
     duckdb_memory_limit: str = Field("750MB", description="DuckDB's memory limit in each process.")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from dlt_sources.files import redact
 from lake.errors import LakeError
 from lake.settings import Settings
 
@@ -92,7 +93,7 @@ def _sources(settings: Settings) -> list[Finding]:
     findings = []
     for name in ("tlc_base", "users_api"):
         try:
-            findings.append(Finding(name, True, settings.endpoint(name)))
+            findings.append(Finding(name, True, redact(settings.endpoint(name))))
         except LakeError as error:
             findings.append(Finding(name, False, str(error)))
     return findings

@@ -28,13 +28,15 @@ def process_tag() -> dict[str, str]:
     """A run's tag that says which process it lives in: its id with the time of its start, for ids are used again."""
     import psutil
 
-    return {PROCESS_TAG: f"{os.getpid()}@{psutil.Process().create_time():.2f}"}
+    return {PROCESS_TAG: f"{os.getpid()}@{psutil.Process().create_time():.2f}@{socket.gethostname()}"}
 
 
 def _process_lives(tag: str) -> bool:
     import psutil
 
-    pid, _, started = tag.partition("@")
+    pid, started, host = tag.split("@", 2)
+    if host != socket.gethostname():
+        return True  # who can tell from here
     try:
         return f"{psutil.Process(int(pid)).create_time():.2f}" == started
     except psutil.NoSuchProcess:

@@ -186,6 +186,8 @@ def partition_tags(
     graph = defs.resolve_asset_graph()
     partitioned = sorted(key.to_user_string() for key in keys if graph.get(key).partitions_def)
     if not partitioned:
+        for key in filter(None, (partition, first, last)):
+            month_of(key)  # not needed, but a misspelt one is not passed over
         return {}
     definitions = {graph.get(dg.AssetKey.from_user_string(key)).partitions_def for key in partitioned}
     if len(definitions) > 1:

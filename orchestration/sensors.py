@@ -45,7 +45,7 @@ def new_file_sensor(
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         months = partitions.get_partition_keys(current_time=datetime.now(UTC))
         watched = months[-WATCHED_MONTHS:] if seen else months
-        requests, found = [], dict(seen)
+        requests, found, trouble = [], dict(seen), ""
         try:
             base = settings.endpoint("tlc_base")
             for month in watched:
@@ -53,8 +53,11 @@ def new_file_sensor(
                 if signature and signature != seen.get(month):
                     found[month] = signature
                     requests.append(dg.RunRequest(run_key=f"{name}-{month}-{signature}", partition_key=month))
-        except TransientError as error:
-            return dg.SkipReason(f"the source does not answer, next tick tries again: {one_line(error)}")
+        except TransientError as error:  # what was found before is requested all the same
+            trouble = f"the source does not answer, next tick tries again: {one_line(error)}"
+            context.log.warning(trouble)
+        if trouble and not requests:
+            return dg.SkipReason(trouble)
         if not requests:
             return dg.SkipReason(f"nothing new among the months {watched[0]} to {watched[-1]}")
         return dg.SensorResult(run_requests=requests, cursor=json.dumps(found, sort_keys=True))

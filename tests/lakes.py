@@ -61,7 +61,10 @@ def load_green(lake: Settings, month: str = "2023-02", run_id: str = "test") -> 
     return load_table(lake, "green_trips", month, run_id)
 
 
-def write_green(folder: Path, month: str, table: pa.Table) -> Path:
+def write_green(folder: Path, month: str, table: pa.Table, *, signed: bool = True) -> Path:
+    """`table` as a month's file; `signed` adds the column by which a green file is known, if it is not there."""
+    if signed and "lpep_pickup_datetime" not in table.column_names:
+        table = table.append_column("lpep_pickup_datetime", pa.nulls(table.num_rows, pa.timestamp("us")))
     path = folder / f"green_tripdata_{month}.parquet"
     pq.write_table(table, path)
     return path

@@ -15,7 +15,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from infra_assets.steps import step_failures
 from lake.errors import LakeError
-from lake.settings import get_settings
+from lake.settings import Settings, get_settings
 from orchestration.partitions import month_of
 from orchestration.project import dbt_project
 from orchestration.resources.dbt import LakegraphDbt
@@ -46,6 +46,21 @@ def failure_cause(run_results: Mapping[str, Any]) -> str:
     return ""
 
 
+def _check_months(context: dg.AssetExecutionContext, months: list[date], settings: Settings) -> None:
+    """Refuse to build a month of silver that bronze does not hold: it would be empty, and green.
+
+    Raises:
+        LakeError: names the table and the month.
+    """
+    from lake.audit import absent_partitions
+
+    sources = {parent for key in context.selected_asset_keys for parent in context.assets_def.asset_deps[key]}
+    for source in sorted(s for s in sources if s.path[0] == "bronze"):
+        table = f"bronze.{'_'.join(source.path[1:])}"
+        if absent := absent_partitions(table, [month.isoformat() for month in months], settings):
+            raise LakeError(f"{table} holds no {absent[0][:7]}: materialize {source.to_user_string()} for it first")
+
+
 @dbt_assets(
     manifest=dbt_project.manifest_path,
     project=dbt_project,
@@ -66,6 +81,7 @@ def dbt_build(context: dg.AssetExecutionContext, dbt: LakegraphDbt) -> Iterator[
             views.refresh(connection, settings)
         partitioned = context.has_partition_key or context.has_partition_key_range
         months = [month_of(key) for key in context.partition_keys] if partitioned else []
+        _check_months(context, months, settings)
         invocation = dbt.run(build_args(months), settings, context.run_id, context=context)
         try:
             yield from invocation.stream().fetch_row_counts().fetch_column_metadata()

@@ -192,14 +192,14 @@ def test_a_fraction_in_the_last_of_many_batches(lake, files):
 
 
 def test_a_file_of_something_else(lake, files):
-    lakes.write_green(files, MONTH, pa.table({"name": ["a"], "price": [1]}))
+    lakes.write_green(files, MONTH, pa.table({"name": ["a"], "price": [1]}), signed=False)
     message = refused(lake, partial(load_green, lake))
     reason = "is not a file of bronze.mobility_green_trips: it has no column lpep_pickup_datetime; found name, price"
     assert message == f"{files}/{NAME}: {reason}"
 
 
 def test_a_file_of_another_service_that_shares_columns(lake, files):
-    lakes.write_green(files, MONTH, pq.read_table(tlc.write("fhv", MONTH, files, 110)))
+    lakes.write_green(files, MONTH, pq.read_table(tlc.write("fhv", MONTH, files, 110)), signed=False)
     assert "is not a file of bronze.mobility_green_trips" in refused(lake, partial(load_green, lake))
 
 
