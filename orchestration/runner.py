@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from lake.catalog import LAYERS
+from lake.duck import exclusive
 from lake.errors import LakeError
 from lake.settings import Settings
 from orchestration.checks.source_freshness import CHECK as SOURCE_FRESHNESS
@@ -217,7 +218,10 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
         draft.write_text(wanted)
         draft.replace(present)
     os.environ["DAGSTER_HOME"] = str(home)
-    return dg.DagsterInstance.get()
+    with exclusive(home / "instance"):  # Dagster's own creation of its SQLite files does not stand a race
+        instance = dg.DagsterInstance.get()
+        _ = instance.run_storage, instance.event_log_storage, instance.schedule_storage
+    return instance
 
 
 @contextmanager
