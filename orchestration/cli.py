@@ -314,7 +314,6 @@ def dev(
     project.prepare()
     with runner.open_instance(settings) as instance:
         liveness.bury_dead_runs(instance)
-        liveness.free_dead_slots(instance, settings)
     os.environ["LAKEGRAPH_HOME"] = str(settings.home)
     os.chdir(settings.home)  # in the project's folder Dagster would warn that its dagster.yaml is not the one in use
     command = [

@@ -1,12 +1,11 @@
-"""Runs whose process is gone: told apart from those that work, and cleared away.
+"""Runs whose process is gone: told apart from those that work, and reported.
 
-What belongs here: finding dead runs and giving back what they hold in the instance. What does not: resuming
-them; a run is simply started again.
+What belongs here: finding dead runs. What does not: resuming them; a run is simply started again.
 
-A process that is killed writes no last event. Its run stays "started" for ever, and with it the slot it held
-in the pool `duckdb_writer`: whoever comes next would wait for it without end. Dagster's daemon looks after
-runs where one is running; the command must not need it. What keeps two writers apart for real is
-`lake.duck.exclusive`, which the system releases with its holder, so a slot may be freed whenever nobody holds that.
+A process that is killed writes no last event. Its run stays "started" for ever, and with it its place in the pool
+`duckdb_writer`: runs in the queue would wait for it without end. Dagster's daemon looks after runs where one is
+running; the command must not need it. What keeps two writers apart for real is `lake.duck.exclusive`, which the system
+releases with its holder.
 """
 
 import json
@@ -14,10 +13,6 @@ import os
 import socket
 
 import dagster as dg
-
-from lake.duck import is_exclusive
-from lake.settings import Settings
-from orchestration.assets.dbt import DUCKDB_POOL
 
 PROCESS_TAG = "lakegraph/process"
 SERVER_TAG = ".dagster/grpc_info"  # written by Dagster's default run launcher
@@ -67,17 +62,3 @@ def bury_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for run in dead:
         instance.report_run_failed(run, "the run's process is gone: it was killed, or the machine went down")
     return [run.run_id for run in dead]
-
-
-def free_dead_slots(instance: dg.DagsterInstance, settings: Settings, own_run_id: str = "") -> list[str]:
-    """Free the slots of `duckdb_writer` that other runs hold while nobody writes; the runs that held them.
-
-    A run that has its slot and not yet the lock loses the slot, which does no harm: the lock still keeps it apart.
-    """
-    storage = instance.event_log_storage
-    claimed = {slot.run_id for slot in storage.get_concurrency_info(DUCKDB_POOL).claimed_slots} - {own_run_id}
-    if not claimed or is_exclusive(settings.duckdb_path):
-        return []
-    for run_id in claimed:
-        storage.free_concurrency_slots_for_run(run_id)
-    return sorted(claimed)

@@ -8,7 +8,6 @@ LAKEGRAPH_HOME holds the run, so that the UI shows it. A process that is killed 
 tables are whole, and the next call does the rest.
 """
 
-import itertools
 import os
 import re
 import threading
@@ -25,7 +24,7 @@ from lake.duck import exclusive
 from lake.errors import LakeError
 from lake.settings import Settings
 from orchestration.checks.source_freshness import CHECK as SOURCE_FRESHNESS
-from orchestration.liveness import bury_dead_runs, free_dead_slots, process_tag
+from orchestration.liveness import bury_dead_runs, process_tag
 from orchestration.partitions import month_of
 from orchestration.project import ROOT
 
@@ -37,7 +36,6 @@ SYNTAX = re.compile(r"[:+()\"]|\b(?:and|or|not)\b")
 INFRA_PENDING = "infra"
 PUBLISH = dg.AssetKey(["serving", "duckdb"])
 POLL_SECONDS = 0.3
-POLLS_PER_LOOK = 10  # how often the pool is looked at for slots of the dead
 
 
 @dataclass
@@ -245,16 +243,13 @@ def quiet(log: Path) -> Iterator[None]:
 def _follow(
     instance: dg.DagsterInstance,
     run_id: str,
-    settings: Settings,
     show: Callable[[Progress], None],
     stop: threading.Event,
 ) -> None:
-    """Show the steps of a run, read from its event log, until told to stop; keep the dead from holding it up."""
+    """Show the steps of a run, read from its event log, until told to stop."""
     progress, cursor = Progress(), None
-    for poll in itertools.count():
+    while True:
         last = stop.is_set()
-        if poll % POLLS_PER_LOOK == 0:
-            free_dead_slots(instance, settings, run_id)
         connection = instance.get_records_for_run(run_id, cursor=cursor)
         cursor = connection.cursor
         for record in connection.records:
@@ -306,7 +301,7 @@ def materialize(
     with open_instance(settings) as instance:
         stop = threading.Event()
         bury_dead_runs(instance)
-        follower = threading.Thread(target=_follow, args=(instance, run_id, settings, show, stop), daemon=True)
+        follower = threading.Thread(target=_follow, args=(instance, run_id, show, stop), daemon=True)
         follower.start()
         try:
             result = job.execute_in_process(

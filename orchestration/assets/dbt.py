@@ -22,6 +22,7 @@ from orchestration.resources.dbt import LakegraphDbt
 from orchestration.translators import translator
 
 DUCKDB_POOL = "duckdb_writer"
+WAITING = "waiting: another run writes DuckDB"
 
 
 def window_vars(months: list[date]) -> dict[str, str]:
@@ -76,7 +77,7 @@ def dbt_build(context: dg.AssetExecutionContext, dbt: LakegraphDbt) -> Iterator[
     from lake.duck import connect, exclusive
 
     settings = get_settings()
-    with step_failures(), exclusive(settings.duckdb_path):
+    with step_failures(), exclusive(settings.duckdb_path, on_wait=lambda: context.log.info(WAITING)):
         with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
             views.refresh(connection, settings)
         partitioned = context.has_partition_key or context.has_partition_key_range

@@ -1,0 +1,140 @@
+"""The running user interface on a home that was materialised: the whole lineage, and an asset's page."""
+
+import importlib.util
+import json
+import os
+import re
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from homes import Demo, wait_for
+
+ROOT = Path(__file__).parents[2]
+_spec = importlib.util.spec_from_file_location("screenshot", ROOT / "docs" / "screenshot.py")
+assert _spec is not None
+assert _spec.loader is not None
+screenshot = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(screenshot)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.browser,
+    pytest.mark.xdist_group("e2e-demo"),
+    pytest.mark.skipif(
+        screenshot.chromium() is None and not os.environ.get("CI"),
+        reason="no chromium, chromium-browser or google-chrome is installed: apt-get install chromium",
+    ),
+]
+
+GREEN = ("bronze", "mobility", "green_trips")
+LEVELS = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback \(most recent call last\)")
+
+
+@dataclass(frozen=True)
+class Ui:
+    """The interface: its address, its log, a page, and where pictures go."""
+
+    url: str
+    log: Path
+    page: Any
+    pictures: Path
+
+    def ask(self, query: str) -> Any:
+        """GraphQL, as the page itself asks."""
+        body = json.dumps({"query": query}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - loopback
+            answer = json.load(response)
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def open(self, address: str) -> None:
+        self.page.goto(address, wait_until="domcontentloaded", timeout=90_000)
+
+    def picture(self, name: str) -> None:
+        self.page.screenshot(path=str(self.pictures / f"{name}.png"))
+
+
+@pytest.fixture(scope="module")
+def ui(demo: Demo, tmp_path_factory) -> Iterator[Ui]:
+    pictures = tmp_path_factory.mktemp("ui")
+    log = pictures / "dev.log"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in demo.home.variables.items():
+            patch.setenv(name, value)
+        with screenshot.dagster_dev(log, demo.home.path) as url, screenshot.browser_page() as page:
+            yield Ui(url, log, page, pictures)
+
+
+def test_the_code_location_loads_without_an_error(ui: Ui):
+    workspace = ui.ask("""{ workspaceOrError { __typename ... on Workspace { locationEntries { name loadStatus
+        locationOrLoadError { __typename ... on PythonError { message } } } } } }""")["workspaceOrError"]
+    assert workspace["__typename"] == "Workspace"
+    (location,) = workspace["locationEntries"]
+    assert location == {
+        "name": "lakegraph",
+        "loadStatus": "LOADED",
+        "locationOrLoadError": {"__typename": "RepositoryLocation"},
+    }
+
+
+def test_the_lineage_shows_every_asset_and_every_group(ui: Ui, here, demo: Demo):
+    listed = {line.split()[0] for line in here(demo.home, "assets").out.splitlines()}
+    nodes = ui.ask(
+        "{ assetNodes { assetKey { path } groupName isMaterializable assetMaterializations(limit: 1) { runId } } }"
+    )
+    keys = {"/".join(node["assetKey"]["path"]): node for node in nodes["assetNodes"]}
+    assert keys.keys() == listed
+    assert len(listed) >= 30
+    never = [key for key, node in keys.items() if not node["assetMaterializations"]]
+    assert never == []  # the run of the command line is in the instance the page reads
+    ui.open(screenshot.lineage_url(ui.url))
+    names = {key.rpartition("/")[2] for key in listed}
+
+    def shown() -> bool:
+        text = ui.page.locator("body").inner_text()
+        # a long name is cut in the middle of its node: its beginning is enough
+        return all(name[:10] in text for name in names) and all(group in text for group in screenshot.GROUPS)
+
+    try:
+        wait_for(shown, "every asset and group on the lineage page", 90, poll=0.2)
+    finally:
+        ui.picture("lineage")
+    assert_no_error(ui)
+
+
+def assert_no_error(ui: Ui) -> None:
+    """No error banner, toast or dialog on the page."""
+    assert (
+        ui.page.get_by_text(re.compile("An error occurred|Failed to load|Unexpected GraphQL", re.IGNORECASE)).count()
+        == 0
+    )
+    # The page's own route announcer is an alert too: it reads out the title.
+    alerts = ui.page.locator("[role=alert], [data-testid*=error]").all_inner_texts()
+    assert [text for text in alerts if re.search("error|fail", text, re.IGNORECASE)] == []
+
+
+def test_an_asset_page_shows_its_columns_and_checks(ui: Ui):
+    ui.open(f"{ui.url}/assets/{'/'.join(GREEN)}?view=overview")
+    try:
+        for column in ("lpep_pickup_datetime", "congestion_surcharge", "source_month"):
+            ui.page.get_by_text(column, exact=True).first.wait_for(timeout=90_000)
+    finally:
+        ui.picture("columns")
+    assert_no_error(ui)
+    ui.open(f"{ui.url}/assets/{'/'.join(GREEN)}?view=checks")
+    try:
+        for check in ("row_accounting", "schema_drift", "source_freshness"):
+            ui.page.get_by_text(check, exact=True).first.wait_for(timeout=90_000)
+    finally:
+        ui.picture("checks")
+    assert_no_error(ui)
+
+
+def test_the_log_has_no_warning_of_ours(ui: Ui):
+    lines = [line for line in ui.log.read_text(errors="replace").splitlines() if LEVELS.search(line)]
+    assert [line for line in lines if "SupersessionWarning" not in line] == []
