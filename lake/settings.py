@@ -9,6 +9,9 @@ production.
 """
 
 import json
+import os
+import re
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -25,7 +28,40 @@ LIVE_ENDPOINTS = {
     "tlc_base": "https://d37ci6vzurychx.cloudfront.net",
     "users_api": "https://jsonplaceholder.typicode.com",
 }
+BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
+PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+LOCATION = re.compile(r"[A-Za-z]+(-[a-z]+[0-9]+)?")
+CONNECTION = re.compile(r"[A-Za-z0-9_-]{1,100}")
 TARGETS: tuple[Target, ...] = get_args(Target)
+
+
+@dataclass(frozen=True)
+class GcpTarget:
+    """Where the tables of the target `gcp` live; every part is set and well-formed.
+
+    Attributes:
+        project: id of the Google Cloud project.
+        location: of datasets, bucket and connection: a multi-region (`US`) or a region (`europe-west1`).
+        bucket: name of the bucket, without `gs://`.
+        connection: id of the BigLake connection.
+        connection_endpoint: URL of a stand-in for the Connection API; None for the real one.
+    """
+
+    project: str
+    location: str
+    bucket: str
+    connection: str
+    connection_endpoint: str | None
+
+    @property
+    def connection_name(self) -> str:
+        """The connection as SQL names it: `project.location.id`."""
+        return f"{self.project}.{self.location.lower()}.{self.connection}"
+
+    @property
+    def lake_uri(self) -> str:
+        """Folder of the Parquet files of all layers: `gs://<bucket>/lake`."""
+        return f"gs://{self.bucket}/lake"
 
 
 class Settings(BaseSettings):
@@ -43,11 +79,43 @@ class Settings(BaseSettings):
     http_timeout_seconds: float = Field(30.0, gt=0, description="Timeout of one HTTP request.")
     http_attempts: int = Field(4, ge=1, description="Attempts of one HTTP request before it fails.")
     duckdb_memory_limit: str = Field("750MB", description="DuckDB's memory limit in each process.")
+    gcp_project: str | None = Field(None, description="Google Cloud project; GOOGLE_CLOUD_PROJECT is taken too.")
+    gcp_location: str = Field("US", description="Location of datasets, bucket and connection.")
+    gcp_bucket: str | None = Field(None, description="GCS bucket that holds the lake; names are global.")
+    gcp_connection: str = Field("lakegraph", description="Id of the BigLake cloud-resource connection.")
+    gcp_connection_endpoint: str | None = Field(
+        None, description="URL of a stand-in for the BigQuery Connection API; unset, the real one is called by gRPC."
+    )
+    gcp_maximum_bytes_billed: int = Field(
+        100 * 10**9, gt=0, description="A BigQuery job that would be billed for more bytes than this is refused."
+    )
+    gcp_run_budget_bytes: int = Field(
+        10 * 10**9,
+        gt=0,
+        description="Bytes that one model may scan in a run, by BigQuery's estimate, before a check fails.",
+    )
+    gcp_expiration_days: int | None = Field(
+        None, gt=0, description="Default expiration of new tables, in days; unset, tables stay."
+    )
     alert_webhook: SecretStr | None = Field(None, description="URL that receives a JSON POST for each failure.")
     alert_smtp: SecretStr | None = Field(None, description="smtp://[user:password@]host:port of the mail server.")
     alert_mail_from: str = Field("lakegraph@localhost", description="Sender of alert mails.")
     alert_mail_to: str | None = Field(None, description="Recipients of alert mails, separated by commas.")
     ui_url: str = Field("http://127.0.0.1:3000", description="Where the Dagster UI is, for links in alerts.")
+
+    @field_validator("gcp_bucket")
+    @classmethod
+    def _bucket_name(cls, value: str | None) -> str | None:
+        if value is not None and not BUCKET.fullmatch(value):
+            raise ValueError("is not a bucket name: 3 to 63 lower-case letters, digits, dashes, dots and underscores")
+        return value
+
+    @field_validator("gcp_connection")
+    @classmethod
+    def _connection_id(cls, value: str) -> str:
+        if not CONNECTION.fullmatch(value):
+            raise ValueError("is not a connection id: letters, digits, underscores and dashes")
+        return value
 
     @field_validator("home")
     @classmethod
@@ -131,6 +199,28 @@ class Settings(BaseSettings):
         except (FileNotFoundError, KeyError):
             hint = f"start it with `lakegraph sandbox up`, or set LAKEGRAPH_{name.upper()} or LAKEGRAPH_SOURCES=live"
             raise LakeError(f"{name}: the sandbox is not running under {self.home}; {hint}") from None
+
+    def gcp(self) -> GcpTarget:
+        """The cloud's part of the settings.
+
+        Raises:
+            LakeError: a variable is missing or malformed; says which, and what to set it to.
+        """
+        project = self.gcp_project or os.environ.get("GOOGLE_CLOUD_PROJECT")
+        wanted = (("LAKEGRAPH_GCP_PROJECT", project), ("LAKEGRAPH_GCP_BUCKET", self.gcp_bucket))
+        if missing := [name for name, value in wanted if not value]:
+            raise LakeError(
+                f"target gcp: {' and '.join(missing)} not set; set them to the project and the bucket that hold the "
+                "lake (docs/gcp.md), or for the stand-ins run `lakegraph sandbox up --target gcp`"
+            )
+        assert project and self.gcp_bucket  # noqa: S101, PT018 - just checked
+        if not PROJECT.fullmatch(project):
+            raise LakeError(
+                f"target gcp: {project!r} is not a project id; set LAKEGRAPH_GCP_PROJECT to the id, not the name"
+            )
+        if not LOCATION.fullmatch(self.gcp_location):
+            raise LakeError(f"target gcp: LAKEGRAPH_GCP_LOCATION {self.gcp_location!r} is neither US, EU nor a region")
+        return GcpTarget(project, self.gcp_location, self.gcp_bucket, self.gcp_connection, self.gcp_connection_endpoint)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,109 @@
+"""Google Cloud's clients, made in one way, and their errors as one line each.
+
+What belongs here: constructing BigQuery, Storage and Connection clients from the settings, and saying what a failed
+call means. What does not: tables (`lake.bigquery`), infrastructure (`infra_assets.gcp`).
+
+The clients are the official ones, unmodified. What they talk to is decided by environment variables alone:
+`BIGQUERY_EMULATOR_HOST`, `STORAGE_EMULATOR_HOST`, `GOOGLE_APPLICATION_CREDENTIALS`, and for the Connection API, which
+has no such variable, `LAKEGRAPH_GCP_CONNECTION_ENDPOINT`. So what runs in tests is what runs in production.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lake.errors import LakeError, TransientError, one_line
+from lake.settings import GcpTarget
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery, storage
+    from google.cloud.bigquery_connection_v1 import ConnectionServiceClient
+
+LABELS = {"app": "lakegraph"}
+TIMEOUT_SECONDS = 60.0  # of one request
+
+
+def credentials() -> Any:
+    """Application default credentials.
+
+    Raises:
+        LakeError: there are none, or their file cannot be read.
+    """
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    try:
+        found, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    except DefaultCredentialsError as error:
+        path = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        remedy = f"check the file {path}" if path else "run `gcloud auth application-default login`"
+        raise LakeError(f"target gcp: no usable credentials: {one_line(error)}; {remedy}") from error
+    return found
+
+
+def bigquery_client(target: GcpTarget, labels: dict[str, str] | None = None) -> "bigquery.Client":
+    """A BigQuery client of the target's project and location, whose query jobs carry `labels` beside ours."""
+    from google.cloud import bigquery
+
+    config = bigquery.QueryJobConfig()
+    config.labels = {**LABELS, **(labels or {})}
+    return bigquery.Client(
+        project=target.project,
+        location=target.location,
+        credentials=credentials(),
+        default_query_job_config=config,
+    )
+
+
+def storage_client(target: GcpTarget) -> "storage.Client":
+    """A Cloud Storage client of the target's project."""
+    from google.cloud import storage
+
+    return storage.Client(project=target.project, credentials=credentials())
+
+
+def connection_client(target: GcpTarget) -> "ConnectionServiceClient":
+    """A client of the BigQuery Connection API: gRPC in production, REST against a stand-in."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.bigquery_connection_v1 import ConnectionServiceClient
+
+    if target.connection_endpoint is None:
+        return ConnectionServiceClient(credentials=credentials())
+    return ConnectionServiceClient(
+        transport="rest",
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        client_options={"api_endpoint": target.connection_endpoint},
+    )
+
+
+@contextmanager
+def clear_errors(what: str) -> Iterator[None]:
+    """Turn a client's error into one line that names `what` was asked for and says what to do.
+
+    Raises:
+        TransientError: trying again may help: the service was busy, or did not answer.
+        LakeError: it will not.
+    """
+    import requests
+    from google.api_core import exceptions as google
+    from google.auth import exceptions as auth
+
+    try:
+        yield
+    except auth.RefreshError as error:
+        remedy = "renew them: `gcloud auth application-default login`, or a new key"
+        raise LakeError(f"{what}: the credentials were refused: {_reason(error)}; {remedy}") from error
+    except (auth.TransportError, google.RetryError, google.ServiceUnavailable, requests.ConnectionError) as error:
+        raise TransientError(f"{what}: no answer: {_reason(error)}; is the network, or the stand-in, up?") from error
+    except (google.TooManyRequests, google.InternalServerError, google.BadGateway, google.GatewayTimeout) as error:
+        raise TransientError(f"{what}: {_reason(error)}") from error
+    except google.Forbidden as error:
+        remedy = "see the roles in docs/gcp.md, and whether the API is enabled and the project right"
+        raise LakeError(f"{what}: not allowed: {_reason(error)}; {remedy}") from error
+    except google.GoogleAPIError as error:
+        raise LakeError(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(getattr(error, "message", None) or error).split())
