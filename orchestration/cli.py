@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lake.errors import LakeError, one_line
-from lake.settings import get_settings
+from lake.settings import Target, get_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -269,12 +269,16 @@ def _print_changes(changes: tuple[Any, ...], none: str) -> None:
 
 
 @sandbox_app.command("up")
-def sandbox_up() -> None:
+def sandbox_up(
+    target: Annotated[
+        Target, typer.Option(help="gcp: BigQuery and Cloud Storage too, see `lakegraph sandbox env`.")
+    ] = "local",
+) -> None:
     """Generate the sample sources if they are not there, and start what serves them."""
     from sandbox import control
 
     with _console(stderr=True).status("generating and starting"):
-        endpoints = control.up(get_settings())
+        endpoints = control.up(get_settings(), target=target)
     for name, url in endpoints.items():
         typer.echo(f"{name}: {url}")
 
@@ -298,6 +302,19 @@ def sandbox_status() -> None:
         typer.echo(f"{service.name}: {' '.join(fact for fact in facts if fact)}")
     if any(service.state != "running" for service in services):
         raise typer.Exit(1)
+
+
+@sandbox_app.command("env")
+def sandbox_env() -> None:
+    """Print the variables of the target gcp on the stand-ins, for the shell: eval "$(lakegraph sandbox env)"."""
+    import shlex
+
+    from sandbox import control
+    from sandbox.server import read_endpoints
+
+    settings = get_settings()
+    for name, value in control.environment(settings, read_endpoints(settings.endpoints_file)).items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 @app.command()
@@ -343,8 +360,9 @@ def docs() -> None:
 def doctor() -> None:
     """Say what is missing and how to get it; exit code 1 if something that is needed is."""
     from orchestration.doctor import examine
+    from sandbox import emulators
 
-    findings = examine(get_settings())
+    findings = examine(get_settings(), emulators.describe)
     for finding in findings:
         mark = "ok" if finding.ok else "MISSING" if finding.needed else "optional"
         typer.echo(f"{mark:9}{finding.name}: {finding.detail}")

@@ -6,9 +6,9 @@ What belongs here: one small examination after another, each with a remedy. What
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from dlt_sources.files import redact
 from lake.errors import LakeError
@@ -39,8 +39,13 @@ class Finding:
     needed: bool = True
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """All findings, those that are needed first."""
+def examine(settings: Settings, emulator: Callable[[], tuple[bool, str]] | None = None) -> list[Finding]:
+    """All findings, those that are needed first.
+
+    Args:
+        settings: whose home and sources are looked at.
+        emulator: says whether the BigQuery emulator could be started, and with what; left out if None.
+    """
     return [
         _python(),
         *map(_package, PACKAGES),
@@ -48,7 +53,7 @@ def examine(settings: Settings) -> list[Finding]:
         _disk(settings),
         *_sources(settings),
         _browser(),
-        _emulator_python(),
+        *([Finding("bigquery emulator", *emulator(), needed=False)] if emulator else []),
     ]
 
 
@@ -105,16 +110,5 @@ def _browser() -> Finding:
         "browser",
         bool(found),
         found or "for screenshots and browser tests: apt-get install chromium",
-        needed=False,
-    )
-
-
-def _emulator_python() -> Finding:
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = shutil.which("python3.13") or next((str(p) for p in sorted(pyenv.glob("3.13*/bin/python"))), None)
-    return Finding(
-        "python 3.13",
-        bool(found),
-        found or "for the BigQuery emulator of later versions: uv python install 3.13",
         needed=False,
     )

@@ -1,7 +1,8 @@
 """Start, find and stop the sandbox's processes: a registry of stand-ins, and `up`, `down`, `status` over it.
 
-What belongs here: the life of a stand-in's process, whatever it plays. What does not: what it plays
-(`sandbox.server`) and the data it serves (`sandbox.tlc`). A further one joins by an entry in `STAND_INS`.
+What belongs here: the life of a stand-in's process, whatever it plays, and the environment variables that lead the
+official clients to it. What does not: what it plays (`sandbox.server`, `sandbox.gcp`, `sandbox/bigquery`) and the data
+it serves (`sandbox.tlc`). A further one joins by an entry in `STAND_INS`.
 
 A process is ours if its record (`<sandbox_home>/<name>.json`) has both its id and its start time, so that an
 id the system gave to another process is never taken for ours, nor killed. It is up once `/health` gives the
@@ -26,8 +27,8 @@ import httpx
 import psutil
 
 from lake.errors import LakeError
-from lake.settings import Settings
-from sandbox import tlc
+from lake.settings import Settings, Target
+from sandbox import emulators, tlc
 from sandbox.server import read_endpoints, withdraw
 
 State = Literal["running", "stopped", "foreign"]
@@ -35,11 +36,15 @@ State = Literal["running", "stopped", "foreign"]
 MONTHS = ("2023-01", "2023-02", "2023-03")
 ROWS: Mapping[tlc.Service, int] = MappingProxyType({"yellow": 20_000, "green": 5_000, "fhv": 10_000})
 START_SECONDS = 20.0
+EMULATOR_START_SECONDS = 120.0  # it takes five, but a machine that is busy with tests has others to serve
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
 PROBE_SECONDS = 2.0
 CLOCK_SECONDS = 2.0
 PROJECT = Path(__file__).parents[1]
+GCP_PROJECT = "lakegraph-local"
+GCP_BUCKET = "lakegraph-local-lake"
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class StandIn:
         probe: which of them `/health` is below.
         prepare: makes the data it serves, as far as that is missing.
         command: its command line, given a token that its `/health` must answer with.
+        target: it is started for this target only; None: for every one.
+        start_seconds: how long it may take to answer; None: `START_SECONDS`.
     """
 
     name: str
@@ -67,6 +74,8 @@ class StandIn:
     probe: str
     prepare: Callable[[Settings, Sample], None]
     command: Callable[[Settings, str], list[str]]
+    target: Target | None = None
+    start_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,18 +115,54 @@ def _serve_sources(settings: Settings, token: str) -> list[str]:
     return [sys.executable, "-m", "sandbox.server", "--home", str(settings.home), "--token", token]
 
 
+def _prepare_nothing(_settings: Settings, _sample: Sample) -> None:
+    pass
+
+
+def _serve_gcp(settings: Settings, token: str) -> list[str]:
+    return [sys.executable, "-m", "sandbox.gcp", "--home", str(settings.home), "--token", token]
+
+
+def _prepare_bigquery(_settings: Settings, _sample: Sample) -> None:
+    emulators.ensure()
+
+
+def _serve_bigquery(settings: Settings, token: str) -> list[str]:
+    options = {
+        "--data": str(settings.sandbox_home / "bigquery"),
+        "--endpoints": str(settings.endpoints_file),
+        "--project": GCP_PROJECT,
+        "--token": token,
+    }
+    return [
+        str(emulators.ensure()),
+        "-I",
+        str(emulators.LAUNCHER),
+        *(word for pair in options.items() for word in pair),
+    ]
+
+
 STAND_INS: tuple[StandIn, ...] = (
     StandIn("sources", ("tlc_base", "users_api"), "users_api", _prepare_sources, _serve_sources),
+    StandIn("gcp", ("gcs",), "gcs", _prepare_nothing, _serve_gcp, "gcp"),
+    StandIn("bigquery", ("bigquery",), "bigquery", _prepare_bigquery, _serve_bigquery, "gcp", EMULATOR_START_SECONDS),
 )
 
 
-def up(settings: Settings, *, months: Sequence[str] = MONTHS, rows: Mapping[tlc.Service, int] = ROWS) -> dict[str, str]:
+def up(
+    settings: Settings,
+    *,
+    target: Target = "local",
+    months: Sequence[str] = MONTHS,
+    rows: Mapping[tlc.Service, int] = ROWS,
+) -> dict[str, str]:
     """Make the sample data that is missing, start what does not run, and return once everything answers.
 
     Calling it again starts nothing twice; further months are served by the running server.
 
     Args:
         settings: says where the sandbox's folder is.
+        target: `gcp` starts the stand-ins of Google Cloud too.
         months: `YYYY-MM`, from 2023-01.
         rows: rows of each month's file, by TLC service.
 
@@ -125,11 +170,13 @@ def up(settings: Settings, *, months: Sequence[str] = MONTHS, rows: Mapping[tlc.
         The endpoints: setting name → URL.
 
     Raises:
-        LakeError: a stand-in ends or stays silent while it starts, another process answers in its place, or a
-            month is not one.
+        LakeError: a stand-in ends or stays silent while it starts, another process answers in its place, a month
+            is not one, or there is no Python for the BigQuery emulator.
     """
     with _lock(settings):
         for stand_in in STAND_INS:
+            if stand_in.target not in {None, target}:
+                continue
             stand_in.prepare(settings, Sample(months, rows))
             _start(settings, stand_in)
     return read_endpoints(settings.endpoints_file)
@@ -159,9 +206,52 @@ def status(settings: Settings) -> list[ServiceStatus]:
         settings: says where the sandbox's folder is.
 
     Returns:
-        One status for each stand-in.
+        One status for each stand-in; one of a target is left out if nothing is known of it here.
     """
-    return [_status(settings, stand_in) for stand_in in STAND_INS]
+    return [
+        _status(settings, stand_in)
+        for stand_in in STAND_INS
+        if stand_in.target is None or _record(settings, stand_in) or _url(settings, stand_in)
+    ]
+
+
+def environment(
+    settings: Settings, endpoints: Mapping[str, str], environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The variables under which the target `gcp` and the official clients talk to the stand-ins of this home.
+
+    Args:
+        settings: says where the sandbox's folder is.
+        endpoints: what `up` returned, or `read_endpoints` reads.
+        environ: variables that are set already; what they except from proxies stays excepted.
+
+    Returns:
+        Variable → value.
+
+    Raises:
+        LakeError: the stand-ins of Google Cloud are not up.
+    """
+    if missing := [name for name in ("gcs", "bigquery") if name not in endpoints]:
+        raise LakeError(
+            f"sandbox: {' and '.join(missing)} not running under {settings.home}; "
+            "start them with `lakegraph sandbox up --target gcp`"
+        )
+    storage, bigquery = endpoints["gcs"], endpoints["bigquery"]
+    excepted = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",")
+    no_proxy = ",".join(dict.fromkeys(host for host in (*excepted, *LOOPBACK) if host))
+    return {
+        "LAKEGRAPH_TARGET": "gcp",
+        "LAKEGRAPH_HOME": str(settings.home),
+        "LAKEGRAPH_GCP_PROJECT": GCP_PROJECT,
+        "LAKEGRAPH_GCP_BUCKET": GCP_BUCKET,
+        "LAKEGRAPH_GCP_CONNECTION_ENDPOINT": storage,
+        "GOOGLE_CLOUD_PROJECT": GCP_PROJECT,
+        "BIGQUERY_EMULATOR_HOST": bigquery,
+        "STORAGE_EMULATOR_HOST": storage,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(settings.sandbox_home / "gcp" / "key.json"),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,  # where both are set, this one counts
+    }
 
 
 def _status(settings: Settings, stand_in: StandIn) -> ServiceStatus:
@@ -218,7 +308,8 @@ def _start(settings: Settings, stand_in: StandIn) -> None:
 def _await_health(
     settings: Settings, stand_in: StandIn, process: "subprocess.Popen[bytes]", token: str, log: Path
 ) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    seconds = START_SECONDS if stand_in.start_seconds is None else stand_in.start_seconds
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         url = _url(settings, stand_in)
         if url and (_health(url) or {}).get("token") == token:
@@ -229,7 +320,7 @@ def _await_health(
             continue
         last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
         raise LakeError(f"sandbox {stand_in.name}: ended with code {code} while starting: {last} (log: {log})")
-    raise LakeError(f"sandbox {stand_in.name}: no answer within {START_SECONDS:.0f} s (log: {log})")
+    raise LakeError(f"sandbox {stand_in.name}: no answer within {seconds:.0f} s (log: {log})")
 
 
 def _stop(settings: Settings, stand_in: StandIn) -> bool:

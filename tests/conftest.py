@@ -1,8 +1,10 @@
 """Fixtures that tests of several folders share; its folder is on the path, so `import lakes` works everywhere below."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import gcp
 import lakes
 import pytest
 
@@ -24,3 +26,10 @@ def files(tmp_path: Path) -> Path:
 def lake(tmp_path: Path, files: Path) -> Settings:
     """An empty lake that reads `files` from the folder itself."""
     return lakes.settings(tmp_path / "home", files)
+
+
+@pytest.fixture(scope="session")
+def gcp_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables of the target gcp on stand-ins, started once for each worker; mark the test `gcp`."""
+    with gcp.running(tmp_path_factory.mktemp("gcp")) as environment:
+        yield environment

@@ -656,10 +656,10 @@ def install(token):
     database.EMULATOR_SCHEMA += JOBS_VIEW
     information_schema.JOBS = JOBS
 
-    def health():
+    async def health():
         return {"token": token, "pid": os.getpid()}
 
-    def access_token():
+    async def access_token():
         return {"access_token": "emulator", "expires_in": 3600, "token_type": "Bearer"}
 
     app.router.routes.insert(0, APIRoute("/health", health, methods=["GET"]))
