@@ -1,17 +1,14 @@
 """The row account of a bronze table, taken anew from what is committed.
 
-What belongs here: comparing the accounts in the snapshots' properties with the rows the manifests hold. What
-does not: judging silver.
+What belongs here: comparing the accounts with the rows that the store counts. What does not: judging silver.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
-from lake import iceberg
-from lake.catalog import open_catalog
 from lake.settings import Settings
 from lake.spec import TableSpec
+from lake.store import open_store
 
 
 @dataclass(frozen=True)
@@ -36,20 +33,15 @@ class Finding:
 
 
 def audit(spec: TableSpec, partitions: Sequence[str], settings: Settings) -> list[Finding]:
-    """Compare the newest account of each partition with the rows stored; no data is read, only metadata.
+    """Compare the newest account of each partition with the rows stored; metadata only, no data is read.
 
     Args:
         spec: the table.
         partitions: ISO dates, or "" for an unpartitioned table.
-        settings: where the catalog is.
+        settings: where the tables are.
     """
-    catalog = open_catalog(settings)
-    table = catalog.load_table(spec.identifier)
-    accounts = iceberg.accounts(table)
-    stored = _by_key(iceberg.rows_by_partition(table))
-    rejected: dict[str, int] = {}
-    if catalog.table_exists(f"bronze.{spec.rejected_table}"):
-        rejected = _by_key(iceberg.rows_by_partition(catalog.load_table(f"bronze.{spec.rejected_table}")))
+    store = open_store(settings)
+    accounts, stored, rejected = store.accounts(spec), store.stored_rows(spec), store.stored_rows(spec, rejected=True)
     return [
         Finding(
             spec.identifier,
@@ -60,21 +52,3 @@ def audit(spec: TableSpec, partitions: Sequence[str], settings: Settings) -> lis
         )
         for key in partitions
     ]
-
-
-def absent_partitions(identifier: str, partitions: Sequence[str], settings: Settings) -> list[str]:
-    """Those of `partitions` (ISO dates) that the table was never loaded for; none if it is not partitioned."""
-    from pyiceberg.exceptions import NoSuchTableError
-
-    try:
-        table = open_catalog(settings).load_table(identifier)
-    except NoSuchTableError:
-        return list(partitions)
-    if not table.spec().fields:
-        return []
-    stored = _by_key(iceberg.rows_by_partition(table))
-    return [partition for partition in partitions if not stored.get(partition)]
-
-
-def _by_key(counts: dict[date | None, int]) -> dict[str, int]:
-    return {key.isoformat() if key else "": rows for key, rows in counts.items()}

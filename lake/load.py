@@ -1,13 +1,11 @@
-"""One load of one bronze table: run a dlt pipeline over a source, then commit what it delivered in one
-snapshot.
+"""One load of one bronze table: run a dlt pipeline over a source, account for its rows, hand the files to the store.
 
-What belongs here: the request, the dlt destination, the order of commits. What does not: sources, Dagster.
+What belongs here: the request, the dlt destination, the account. What does not: sources, Dagster, and how a store
+commits (`lake.store`).
 
-dlt extracts, normalises and delivers Parquet files into the table's data folder, where no snapshot names them
-yet; the commit is ours: rejected rows first, then the rows, so that an account is only ever seen with all
-that it accounts for. A load that dies on the way leaves files without a name, swept later by maintenance, and
-is simply run again. Each load has a dlt working folder of its own, for a package left behind by a dead run
-would block the next one.
+dlt extracts, normalises and delivers Parquet files into a working folder; nothing is committed before every row read
+is among the delivered ones. A load that dies on the way is simply run again. Each load has a dlt working folder of its
+own, for a package left behind by a dead run would block the next one.
 """
 
 import hashlib
@@ -20,17 +18,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lake import iceberg
 from lake.accounting import LoadAccount, LoadResult
-from lake.catalog import open_catalog
 from lake.errors import LakeError, root_cause
 from lake.settings import Settings
 from lake.spec import TableSpec
+from lake.store import Delivery, open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from dlt.extract import DltSource
-    from pyiceberg.catalog import Catalog
 
 
 @dataclass(frozen=True)
@@ -72,21 +68,6 @@ class SourceReport:
 SourceFactory = Callable[[LoadRequest, SourceReport], "DltSource"]
 
 
-def known_columns(catalog: "Catalog", spec: TableSpec) -> dict[str, "pa.DataType"]:
-    """Columns that the table has gained beyond its declaration, with their Arrow types; empty if there is no
-    table yet.
-    """
-    from pyiceberg.exceptions import NoSuchTableError
-    from pyiceberg.io.pyarrow import schema_to_pyarrow
-
-    try:
-        table = catalog.load_table(spec.identifier)
-    except NoSuchTableError:
-        return {}
-    schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
-    return {f.name: f.type for f in schema if f.name not in spec.columns and f.name != spec.partition_column}
-
-
 def zoneless(types: "Mapping[str, pa.DataType]") -> dict[str, Any]:
     """Dlt's column hints that keep timestamps without a zone as they are."""
     import pyarrow.types as pt
@@ -96,29 +77,6 @@ def zoneless(types: "Mapping[str, pa.DataType]") -> dict[str, Any]:
         for name, kind in types.items()
         if pt.is_timestamp(kind) and kind.tz is None
     }
-
-
-def _check_declaration(catalog: "Catalog", spec: TableSpec) -> None:
-    """Refuse a declaration whose types the table cannot take any more: no load would ever succeed.
-
-    Raises:
-        LakeError: names the column, both types and the remedy.
-    """
-    from pyiceberg.exceptions import NoSuchTableError
-
-    try:
-        table = catalog.load_table(spec.identifier)
-    except NoSuchTableError:
-        return
-    stored = {field.name.lower(): field.field_type for field in table.schema().fields}
-    for name, column in spec.columns.items():
-        want = iceberg.iceberg_type(column.arrow_type())
-        have = stored.get(name.lower(), want)
-        if have != want:
-            raise LakeError(
-                f"{spec.identifier}.{name}: declared {want}, but the table holds {have}; declare {have}, or drop the "
-                f"table (lake.catalog.open_catalog(settings).drop_table({spec.identifier!r})) and load its months again"
-            )
 
 
 def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]:
@@ -163,39 +121,6 @@ def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]
     return delivered
 
 
-def _commit(
-    catalog: "Catalog",
-    request: LoadRequest,
-    identifier: str,
-    schema: "pa.Schema",
-    files: list[Path],
-    account: LoadAccount,
-) -> tuple[Any, bool]:
-    """Register `files` as the whole content of the partition (or of the table), unless the same load is there
-    already.
-    """
-    spec = request.spec
-    table = iceberg.load_or_create(
-        catalog,
-        identifier,
-        {f.name: iceberg.iceberg_type(f.type) for f in schema},
-        spec.partition_column,
-        request.settings.warehouse,
-    )
-    if account.same_content(iceberg.accounts(table).get(account.partition)):
-        return table, False
-    adopted = [iceberg.adopt_file(path, table, request.partition) for path in files]
-    whole_table = spec.mode == "replace"
-    return iceberg.replace(
-        catalog,
-        identifier,
-        adopted,
-        replaces=lambda partition: whole_table or partition == request.partition,
-        properties=account.to_properties(),
-        unless=lambda fresh: account.same_content(iceberg.accounts(fresh).get(account.partition)),
-    )
-
-
 def load(
     spec: TableSpec,
     factory: SourceFactory,
@@ -224,18 +149,16 @@ def load(
     import pyarrow.parquet as pq
     from dlt.pipeline.exceptions import PipelineStepFailed
 
-    from lake.quarantine import rejected_schema
-
     if (spec.partition_column is None) != (partition is None):
         raise LakeError(
             f"{spec.identifier}: partition {partition} does not fit a table partitioned by {spec.partition_column}"
         )
-    catalog = open_catalog(settings)
-    _check_declaration(catalog, spec)
+    store = open_store(settings)
+    store.check_declaration(spec)
     report = SourceReport()
     settings.dlt_home.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(prefix=f"{spec.table}-", dir=settings.dlt_home))
-    request = LoadRequest(spec, partition, run_id, settings, working, known_columns(catalog, spec))
+    request = LoadRequest(spec, partition, run_id, settings, working, store.known_columns(spec))
     try:
         try:
             delivered = _deliver(request, factory(request, report))
@@ -266,19 +189,16 @@ def load(
                 f"{report.source_object}: all {account.rows_read:,} rows break the rules of {spec.identifier}; "
                 "the table is left as it was"
             )
-        rejected_files = delivered.get(spec.rejected_table, []) if account.rows_rejected else []
-        if rejected_files or catalog.table_exists(f"bronze.{spec.rejected_table}"):
-            _commit(catalog, request, f"bronze.{spec.rejected_table}", rejected_schema(), rejected_files, account)
+        rejected = delivered.get(spec.rejected_table, []) if account.rows_rejected else []
         files = delivered.get(spec.table, [])
-        table, changed = _commit(catalog, request, spec.identifier, spec.arrow_schema(), files, account)
+        commit = store.commit(Delivery(spec, partition, tuple(files), tuple(rejected), account, working))
     finally:
         shutil.rmtree(working, ignore_errors=True)
-    snapshot = table.current_snapshot()
     return LoadResult(
         account=account,
-        changed=changed,
-        snapshot_id=snapshot.snapshot_id if snapshot else None,
-        total_rows=sum(iceberg.rows_by_partition(table).values()),
+        changed=commit.changed,
+        snapshot_id=commit.snapshot_id,
+        total_rows=commit.total_rows,
         new_columns=report.new_columns,
         casts=report.casts,
     )

@@ -20,6 +20,7 @@ SCALARS = ("boolean", "long", "double", "string", "date", "timestamp", "timestam
 REJECTED_SUFFIX = "__rejected"
 
 LoadMode = Literal["replace_partition", "replace"]
+Storage = Literal["warehouse", "lake"]
 
 
 class Column(BaseModel):
@@ -69,6 +70,12 @@ class TableSpec(BaseModel):
     columns: dict[str, Column]
     mode: LoadMode = Field("replace", description="What a load replaces: its partition, or the whole table.")
     partition_column: str | None = Field(None, description="Date column that says which load a row came with.")
+    storage: Storage = Field(
+        "warehouse", description="In the cloud: a BigQuery table, or Parquet in GCS under a BigLake table."
+    )
+    cluster_by: list[str] = Field(
+        default_factory=list, max_length=4, description="In the cloud: columns that a BigQuery table is sorted by."
+    )
     unique: list[str] = Field(
         default_factory=list, description="Columns whose values must not occur twice in one load."
     )

@@ -84,7 +84,7 @@
         {%- elif type.startswith(('timestamp', 'datetime')) -%}
             {%- do parts.append("'" ~ tag ~ "' || cast(" ~ epoch_micros(name) ~ " as " ~ dbt.type_string() ~ ") || '|'") -%}
         {%- elif type.startswith(('varchar', 'string', 'text')) -%}
-            {%- do parts.append("'" ~ tag ~ "' || length(" ~ name ~ ") || ':' || " ~ name ~ " || '|'") -%}
+            {%- do parts.append("'" ~ tag ~ "' || cast(length(" ~ name ~ ") as " ~ dbt.type_string() ~ ") || ':' || " ~ name ~ " || '|'") -%}
         {%- else -%}
             {%- do parts.append("'" ~ tag ~ "' || cast(" ~ name ~ " as " ~ dbt.type_string() ~ ") || '|'") -%}
         {%- endif -%}

@@ -25,8 +25,13 @@
     {%- set parts = [] -%}
     {%- if bounds['from'] is not none -%}{%- do parts.append(column ~ " >= date '" ~ bounds['from'] ~ "'") -%}{%- endif -%}
     {%- if bounds['to'] is not none -%}{%- do parts.append(column ~ " <= date '" ~ bounds['to'] ~ "'") -%}{%- endif -%}
-    {{- parts | join(' and ') if parts else 'true' -}}
+    {{- parts | join(' and ') if parts else every_month(column) -}}
 {%- endmacro %}
+
+{#- A predicate on `column` that holds for every month. BigQuery refuses a query without one where a filter is required. -#}
+{% macro every_month(column) %}{{ return(adapter.dispatch('every_month')(column)) }}{% endmacro %}
+{% macro default__every_month(column) %}true{% endmacro %}
+{% macro bigquery__every_month(column) %}{{ column }} >= date '0001-01-01'{% endmacro %}
 
 {#- Incremental strategy `replace_window`: the rows of the window go, whatever the query gives comes. A month that became
     empty is emptied; months outside the window are not touched. -#}
@@ -35,6 +40,25 @@
     delete from {{ arg_dict['target_relation'] }} where {{ in_window() }};
     insert into {{ arg_dict['target_relation'] }} ({{ columns }})
     select {{ columns }} from {{ arg_dict['temp_relation'] }}
+{%- endmacro %}
+
+{#- BigQuery's `insert_overwrite`, the same there, in one statement. (The adapter's own would leave a month that became empty
+    as it was, for it replaces the partitions of the rows that come.) -#}
+{% macro bq_insert_overwrite_sql(
+    tmp_relation, target_relation, sql, unique_key, partition_by, partitions, dest_columns, tmp_relation_exists, copy_partitions
+) -%}
+    {{ replace_window_by_merge(target_relation, sql, dest_columns) }}
+{%- endmacro %}
+
+{% macro replace_window_by_merge(target_relation, sql, dest_columns) -%}
+    {%- set columns = get_quoted_csv(dest_columns | map(attribute='name')) -%}
+    merge into {{ target_relation }} as dbt_internal_dest
+    using (
+        {{ sql }}
+    ) as dbt_internal_source
+    on false
+    when not matched by source and {{ in_window('dbt_internal_dest.source_month') }} then delete
+    when not matched then insert ({{ columns }}) values ({{ columns }})
 {%- endmacro %}
 
 {#- Tests may say `where: __in_window__`: their cost then follows the delta, not the table. -#}

@@ -53,13 +53,16 @@ def _check_months(context: dg.AssetExecutionContext, months: list[date], setting
     Raises:
         LakeError: names the table and the month.
     """
-    from lake.audit import absent_partitions
+    from lake.store import open_store
 
+    store = open_store(settings)
     sources = {parent for key in context.selected_asset_keys for parent in context.assets_def.asset_deps[key]}
     for source in sorted(s for s in sources if s.path[0] == "bronze"):
-        table = f"bronze.{'_'.join(source.path[1:])}"
-        if absent := absent_partitions(table, [month.isoformat() for month in months], settings):
-            raise LakeError(f"{table} holds no {absent[0][:7]}: materialize {source.to_user_string()} for it first")
+        table = "_".join(source.path[1:])
+        if absent := store.absent_partitions(table, [month.isoformat() for month in months]):
+            raise LakeError(
+                f"bronze.{table} holds no {absent[0][:7]}: materialize {source.to_user_string()} for it first"
+            )
 
 
 @dbt_assets(

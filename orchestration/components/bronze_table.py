@@ -243,14 +243,11 @@ def _account_metadata(result: LoadResult) -> dict[str, Any]:
 
 def _preview(spec: TableSpec, settings: Settings) -> str:
     """The first rows of the table as a Markdown table."""
-    from lake.catalog import open_catalog
+    from lake.store import open_store
 
-    rows = open_catalog(settings).load_table(spec.identifier).scan(limit=PREVIEW_ROWS).to_arrow()
+    rows = open_store(settings).preview(spec, PREVIEW_ROWS)
     if not rows.num_rows:
         return "no rows"
     head = ["| " + " | ".join(rows.column_names) + " |", "|" + " --- |" * rows.num_columns]
-    cells = (
-        ["" if v is None else str(v).replace("|", "\\|") for v in row.values()]
-        for row in rows.slice(0, PREVIEW_ROWS).to_pylist()
-    )
+    cells = (["" if v is None else str(v).replace("|", "\\|") for v in row.values()] for row in rows.to_pylist())
     return "\n".join([*head, *("| " + " | ".join(row) + " |" for row in cells)])

@@ -7,7 +7,7 @@
 {% materialization iceberg, adapter='duckdb' %}
     {%- set target_relation = this.incorporate(type='view') -%}
     {%- set existing = load_cached_relation(this) -%}
-    {%- set partition_by = config.get('partition_by', 'source_month') -%}
+    {%- set partition_by = config.get('partition_by').field -%}
     {%- set bounds = window_bounds() -%}
     {%- set folder = env_var('LAKEGRAPH_STAGING', '../data/staging') ~ '/' ~ this.identifier ~ '-' ~ invocation_id -%}
 
@@ -38,5 +38,39 @@
     }) -%}
 
     {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}
+
+{#-
+  On BigQuery: a BigQuery-managed Iceberg table, its files under `storage_uri`, reached through our connection. It takes no
+  partitions, so it is clustered by month. It cannot be renamed, truncated or swapped, so after the first time the window is
+  replaced in place; a full refresh is a window of every month. (dbt's own support writes `with connection default`.)
+-#}
+{% materialization iceberg, adapter='bigquery' %}
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set folder = env_var('LAKEGRAPH_LAKE_URI', '') ~ '/' ~ this.schema ~ '/' ~ this.identifier -%}
+
+    {{ run_hooks(pre_hooks) }}
+    {% call statement('main') -%}
+        {%- if existing is none -%}
+            create table {{ target_relation }}
+            cluster by {{ config.get('partition_by').field }}
+            with connection `{{ env_var('LAKEGRAPH_GCP_CONNECTION_NAME', '') }}`
+            options (
+                file_format = 'PARQUET',
+                table_format = 'ICEBERG',
+                storage_uri = '{{ folder }}',
+                description = {{ (model.description or '') | trim | tojson }},
+                labels = [('app', 'lakegraph')]
+            )
+            as (
+                {{ compiled_code }}
+            )
+        {%- else -%}
+            {{ replace_window_by_merge(target_relation, compiled_code, adapter.get_columns_in_relation(existing)) }}
+        {%- endif -%}
+    {%- endcall %}
+    {{ run_hooks(post_hooks) }}
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}

@@ -11,18 +11,21 @@ trips as (
         pickup_hour,
         total_amount
     from {{ ref('mobility_yellow_trips') }}
+    where {{ every_month('source_month') }}
     union all
     select
         service,
         pickup_hour,
         total_amount
     from {{ ref('mobility_green_trips') }}
+    where {{ every_month('source_month') }}
     union all
     select
         service,
         pickup_hour,
         total_amount
     from {{ ref('mobility_fhv_trips') }}
+    where {{ every_month('source_month') }}
 
 ),
 

@@ -1,0 +1,484 @@
+"""Bronze on Google Cloud: tables in BigQuery, or Parquet in GCS under a BigLake table; one account for both.
+
+What belongs here: commits and accounts in terms of BigQuery and GCS. What does not: infrastructure (`infra_assets.gcp`
+makes datasets, bucket and connection), and sources.
+
+dlt brings the delivered files to a table of their own in the dataset `bronze_staging`, through Parquet in GCS. Then one
+transaction replaces the partition, its rejected rows and adds the account: readers see all of it or nothing, and the
+partition is deleted by a literal, so BigQuery touches no other. (dlt's own merge deletes by a subquery, which scans the
+whole table, and which `require_partition_filter` refuses.) dlt's staging tables expire with their dataset's default.
+
+A table whose `storage` is `lake` has one Parquet object a partition: overwriting an object is atomic in GCS, so that is
+the commit of its rows. The account follows it; a load that dies between the two is done again, to the same end.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lake.accounting import LoadAccount
+from lake.errors import LakeError, root_cause
+from lake.gcp import LABELS, bigquery_client, clear_errors, storage_client
+from lake.quarantine import rejected_schema
+from lake.settings import GcpTarget
+from lake.spec import DECIMAL, TableSpec
+from lake.store import Commit, Delivery
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from google.cloud import bigquery, storage
+
+DATASET = "bronze"
+STAGING = "bronze_staging"
+ACCOUNTS = "load_accounts"
+LOADED_AT = "_loaded_at"
+EVER = "DATE '0001-01-01'"  # a partition filter that leaves nothing out
+ATTEMPTS = 8  # of a transaction that another one stands in the way of
+
+SCALARS = {
+    "boolean": "BOOL",
+    "long": "INT64",
+    "double": "FLOAT64",
+    "string": "STRING",
+    "date": "DATE",
+    "timestamp": "DATETIME",  # without a time zone
+    "timestamptz": "TIMESTAMP",
+}
+# The API's older names of types.
+STANDARD_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+
+
+def column_type(kind: str) -> str:
+    """The GoogleSQL type of a declared type."""
+    if match := DECIMAL.fullmatch(kind):
+        return f"NUMERIC({match[1]}, {match[2]})"
+    return SCALARS[kind]
+
+
+def arrow_column_type(kind: "pa.DataType") -> str:
+    """The GoogleSQL type in which a column of an Arrow type is stored.
+
+    Raises:
+        LakeError: there is none.
+    """
+    import pyarrow.types as pt
+
+    if pt.is_decimal(kind):
+        return f"NUMERIC({kind.precision}, {kind.scale})"
+    if pt.is_timestamp(kind):
+        return "TIMESTAMP" if kind.tz else "DATETIME"
+    tests = (
+        (pt.is_boolean, "BOOL"),
+        (pt.is_integer, "INT64"),
+        (pt.is_floating, "FLOAT64"),
+        (pt.is_date, "DATE"),
+        (lambda k: pt.is_string(k) or pt.is_large_string(k), "STRING"),
+        (lambda k: pt.is_binary(k) or pt.is_large_binary(k), "BYTES"),
+    )
+    for test, name in tests:
+        if test(kind):
+            return name
+    raise LakeError(f"no BigQuery type for the Arrow type {kind}")
+
+
+def field_type(field: "bigquery.SchemaField") -> str:
+    """The GoogleSQL type of a column that the API describes."""
+    name = STANDARD_NAMES.get(field.field_type, field.field_type)
+    if name == "NUMERIC" and field.precision:
+        return f"NUMERIC({field.precision}, {field.scale or 0})"
+    return str(name)
+
+
+def _arrow_type(field: "bigquery.SchemaField") -> "pa.DataType":
+    import pyarrow as pa
+
+    types = {
+        "BOOL": pa.bool_(),
+        "INT64": pa.int64(),
+        "FLOAT64": pa.float64(),
+        "STRING": pa.string(),
+        "DATE": pa.date32(),
+        "DATETIME": pa.timestamp("us"),
+        "TIMESTAMP": pa.timestamp("us", "UTC"),
+        "BYTES": pa.binary(),
+    }
+    name = field_type(field)
+    return types[name] if name in types else pa.decimal128(field.precision or 38, field.scale or 9)
+
+
+def quote(name: str) -> str:
+    """`name` as a quoted GoogleSQL identifier; dots part it."""
+    return "`" + name.replace("`", "") + "`"
+
+
+def literal(text: str) -> str:
+    """`text` as a GoogleSQL string literal."""
+    return json.dumps(text, ensure_ascii=True)
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """A table of the staging dataset: its full name, and its columns (name in the files → GoogleSQL type)."""
+
+    name: str
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True)
+class BigQueryStore:
+    """Implements `lake.store.BronzeStore` on a project."""
+
+    target: GcpTarget
+
+    @cached_property
+    def _client(self) -> "bigquery.Client":
+        return bigquery_client(self.target)
+
+    @cached_property
+    def _bucket(self) -> "storage.Bucket":
+        return storage_client(self.target).bucket(self.target.bucket)
+
+    def _name(self, table: str, dataset: str = DATASET) -> str:
+        return f"{self.target.project}.{dataset}.{table}"
+
+    # -- looking
+
+    def _find(self, table: str) -> "bigquery.Table | None":
+        from google.api_core.exceptions import NotFound
+
+        with clear_errors(f"{DATASET}.{table}"):
+            try:
+                return self._client.get_table(self._name(table))
+            except NotFound:
+                return None
+
+    def known_columns(self, spec: TableSpec) -> "dict[str, pa.DataType]":
+        """Columns beyond the declaration, with their Arrow types."""
+        table = self._find(spec.table)
+        ours = {LOADED_AT, spec.partition_column}
+        found = table.schema if table else ()
+        return {f.name: _arrow_type(f) for f in found if not spec.match(f.name) and f.name not in ours}
+
+    def check_declaration(self, spec: TableSpec) -> None:
+        """Compare the declared types, and the storage, with the table's."""
+        table = self._find(spec.table)
+        if table is None:
+            return
+        stored = {field.name.lower(): field_type(field) for field in table.schema}
+        for name, column in spec.columns.items():
+            want = column_type(column.type)
+            have = stored.get(name.lower(), want)
+            if have != want:
+                raise LakeError(
+                    f"{spec.identifier}.{name}: declared {want}, but the table holds {have}; declare what it holds, or "
+                    "drop the table and load its months again"
+                )
+        external = table.table_type == "EXTERNAL"
+        if external != (spec.storage == "lake"):
+            raise LakeError(
+                f"{spec.identifier}: storage is declared as {spec.storage}, but the table is "
+                f"{'in GCS' if external else 'in BigQuery'}; drop the table and load its months again"
+            )
+
+    def accounts(self, spec: TableSpec) -> dict[str, LoadAccount]:
+        """The newest of each partition in `bronze.load_accounts`, which is only ever added to."""
+        from google.api_core.exceptions import NotFound
+        from google.cloud import bigquery
+
+        columns = ", ".join(list(_ACCOUNT_COLUMNS)[1:])
+        sql = (
+            f"SELECT {columns} FROM {quote(self._name(ACCOUNTS))} WHERE table_name = @table_name "  # noqa: S608
+            "QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY loaded_at DESC) = 1"
+        )
+        parameter = bigquery.ScalarQueryParameter("table_name", "STRING", spec.table)
+        config = bigquery.QueryJobConfig(query_parameters=[parameter], labels=LABELS)
+        with clear_errors(f"{DATASET}.{ACCOUNTS}"):
+            try:
+                rows = list(self._client.query_and_wait(sql, job_config=config))
+            except NotFound:
+                return {}
+        names = [f.name for f in fields(LoadAccount)]
+        found = (LoadAccount(**dict(zip(names, row.values(), strict=True))) for row in rows)
+        return {account.partition: account for account in found}
+
+    def stored_rows(self, spec: TableSpec, *, rejected: bool = False) -> dict[str, int]:
+        """Counted in the tables themselves; BigQuery answers a count from its metadata."""
+        return self._count(spec.rejected_table if rejected else spec.table, spec.partition_column)
+
+    def _count(self, table: str, partition_column: str | None) -> dict[str, int]:
+        from google.api_core.exceptions import NotFound
+
+        name = quote(self._name(table))
+        if partition_column:
+            month = quote(partition_column)
+            sql = f"SELECT {month}, count(*) FROM {name} WHERE {month} >= {EVER} GROUP BY 1"  # noqa: S608
+        else:
+            sql = f"SELECT NULL, count(*) FROM {name}"  # noqa: S608
+        with clear_errors(f"{DATASET}.{table}"):
+            try:
+                rows = [row.values() for row in self._client.query_and_wait(sql)]
+            except NotFound:
+                return {}
+        return {key.isoformat() if key else "": count for key, count in rows if count}
+
+    def absent_partitions(self, table: str, partitions: Sequence[str]) -> list[str]:
+        """By a count; a table without the column of partitions has none that could be absent."""
+        found = self._find(table)
+        if found is None:
+            return list(partitions)
+        column = self._partition_column(found)
+        stored = self._count(table, column) if column else {}
+        return [partition for partition in partitions if column and not stored.get(partition)]
+
+    @staticmethod
+    def _partition_column(table: "bigquery.Table") -> str | None:
+        if table.time_partitioning:
+            return str(table.time_partitioning.field)
+        return "source_month" if any(field.name == "source_month" for field in table.schema) else None
+
+    def preview(self, spec: TableSpec, rows: int) -> "pa.Table":
+        """Some rows: of a native table without a query, of files by one over the newest partition."""
+        name = quote(self._name(spec.table))
+        with clear_errors(spec.identifier):
+            if spec.storage == "warehouse":
+                listed = self._client.list_rows(self._name(spec.table), max_results=rows)
+                return listed.to_arrow(create_bqstorage_client=False)
+            newest = max(self.accounts(spec))
+            sql = f"SELECT * FROM {name} WHERE {spec.partition_column} = DATE '{newest}' LIMIT {rows}"  # noqa: S608
+            return self._client.query_and_wait(sql).to_arrow(create_bqstorage_client=False)
+
+    # -- committing
+
+    def commit(self, delivery: Delivery) -> Commit:
+        """Stage by dlt, write the partition's object if the rows live in GCS, then one transaction for the rest."""
+        spec, account = delivery.spec, delivery.account
+        in_lake = spec.storage == "lake"
+        changed = not account.same_content(self.accounts(spec).get(account.partition))
+        if changed:
+            rows = () if in_lake else delivery.files
+            staged = self._stage(delivery, {spec.table: rows, spec.rejected_table: delivery.rejected})
+            with clear_errors(spec.identifier):
+                self._make_tables(delivery, staged)
+                if in_lake:
+                    self._write_object(delivery)
+                self._transact(delivery, staged)
+            self._unstage(staged)
+        with clear_errors(spec.identifier):
+            if in_lake:
+                self._declare_external(spec, delivery)
+        return Commit(changed, None, sum(self.stored_rows(spec).values()))
+
+    def _stage(self, delivery: Delivery, tables: dict[str, tuple[Path, ...]]) -> dict[str, _Staged]:
+        """The files of each table in a staging table of this load's own, by dlt; tables without files are left out."""
+        import dlt
+        import pyarrow.parquet as pq
+        from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
+        from dlt.pipeline.exceptions import PipelineStepFailed
+
+        suffix = uuid.uuid4().hex[:12]
+        staged, resources = {}, []
+        for table, paths in tables.items():
+            if not paths:
+                continue
+            schema = pq.read_schema(paths[0])
+            name = f"{table}__{suffix}"
+            columns = {f.name: arrow_column_type(f.type) for f in schema}
+            staged[table] = _Staged(self._name(name, STAGING), columns)
+            hints = dlt.mark.make_hints(columns=py_arrow_to_table_schema_columns(schema))
+            resources.append(dlt.resource(_imports(paths, hints), name=name, write_disposition="append"))
+        if not staged:
+            return {}
+        pipeline = dlt.pipeline(
+            f"{delivery.account.pipeline}_bigquery",
+            destination=dlt.destinations.bigquery(location=self.target.location, naming_convention="direct"),
+            staging=dlt.destinations.filesystem(f"gs://{self.target.bucket}/staging/{suffix}"),
+            dataset_name=STAGING,
+            pipelines_dir=str(delivery.working / "bigquery"),
+        )
+        pipeline.config.restore_from_destination = False
+        source = dlt.source(lambda: resources, name=f"load_{suffix}", max_table_nesting=0)()
+        try:
+            with clear_errors(delivery.spec.identifier):
+                pipeline.run(source, loader_file_format="parquet")
+        except PipelineStepFailed as error:
+            with clear_errors(delivery.spec.identifier):
+                raise root_cause(error) from error
+        return staged
+
+    def _unstage(self, staged: dict[str, _Staged]) -> None:
+        for table in staged.values():
+            self._client.delete_table(table.name, not_found_ok=True)
+
+    def _make_tables(self, delivery: Delivery, staged: dict[str, _Staged]) -> None:
+        """Create what is missing, with partitions and clusters, and add columns that are new."""
+        spec = delivery.spec
+        accounts = ", ".join(f"{name} {kind}" for name, kind in _ACCOUNT_COLUMNS.items())
+        self._run(
+            f"CREATE TABLE IF NOT EXISTS {quote(self._name(ACCOUNTS))} ({accounts}, loaded_at TIMESTAMP) "
+            "CLUSTER BY table_name OPTIONS(description='One row for each load of a bronze table.')"
+        )
+        rejected = {f.name: arrow_column_type(f.type) for f in rejected_schema()}
+        self._make_table(spec, spec.rejected_table, rejected, f"Rows that break a rule of {spec.identifier}.")
+        if spec.storage == "warehouse":
+            declared = {name: column_type(column.type) for name, column in spec.columns.items()}
+            self._make_table(spec, spec.table, declared, spec.description)
+            arrived = staged[spec.table].columns
+            new = {name: kind for name, kind in arrived.items() if not spec.match(name)}
+            for name, kind in new.items():
+                table = quote(self._name(spec.table))
+                self._run(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote(name)} {kind}")
+
+    def _make_table(self, spec: TableSpec, table: str, columns: dict[str, str], description: str) -> None:
+        listed = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
+        options = [f"description={literal(description)}", f"labels=[{', '.join(map(_label, LABELS.items()))}]"]
+        partitioned, month = "", ""
+        if spec.partition_column:
+            month = f", {quote(spec.partition_column)} DATE"
+            partitioned = f" PARTITION BY {quote(spec.partition_column)}"
+            options.append("require_partition_filter=true")
+        clustered = ""
+        if spec.cluster_by and table == spec.table:
+            clustered = f" CLUSTER BY {', '.join(map(quote, spec.cluster_by))}"
+        self._run(
+            f"CREATE TABLE IF NOT EXISTS {quote(self._name(table))} ({listed}{month}, {LOADED_AT} TIMESTAMP)"
+            f"{partitioned}{clustered} OPTIONS({', '.join(options)})"
+        )
+
+    def _transact(self, delivery: Delivery, staged: dict[str, _Staged]) -> None:
+        """Replace rows and rejects, and add the account, in one transaction; again if another one stood in the way."""
+        from google.api_core.exceptions import GoogleAPIError
+        from google.cloud import bigquery
+        from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+        spec, account = delivery.spec, delivery.account
+        statements = ["BEGIN TRANSACTION"]
+        tables = [spec.rejected_table, *([spec.table] if spec.storage == "warehouse" else [])]
+        for table in tables:
+            statements += self._replacement(delivery, table, staged.get(table))
+        names = [*_ACCOUNT_COLUMNS, "loaded_at"]
+        values = [*(f"@{name}" for name in _ACCOUNT_COLUMNS), "CURRENT_TIMESTAMP()"]
+        statements.append(
+            f"INSERT INTO {quote(self._name(ACCOUNTS))} ({', '.join(names)}) VALUES ({', '.join(values)})"  # noqa: S608
+        )
+        statements.append("COMMIT TRANSACTION")
+        values_of = [spec.table, *(getattr(account, f.name) for f in fields(LoadAccount))]
+        parameters = [
+            bigquery.ScalarQueryParameter(name, kind, value)
+            for (name, kind), value in zip(_ACCOUNT_COLUMNS.items(), values_of, strict=True)
+        ]
+
+        @retry(
+            retry=retry_if_exception(lambda e: isinstance(e, GoogleAPIError) and "concurrent update" in str(e)),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(0.5, max=20),
+            reraise=True,
+        )
+        def attempt() -> None:
+            self._run(";\n".join(statements) + ";", parameters)
+
+        attempt()
+
+    def _replacement(self, delivery: Delivery, table: str, staged: _Staged | None) -> Iterator[str]:
+        spec = delivery.spec
+        where = "TRUE" if delivery.partition is None else f"{spec.partition_column} = {_date(delivery.partition)}"
+        yield f"DELETE FROM {quote(self._name(table))} WHERE {where}"  # noqa: S608
+        if staged is None:
+            return
+        columns = {spec.match(name) or name: (name, kind) for name, kind in staged.columns.items()}
+        declared = {name: column_type(column.type) for name, column in spec.columns.items()}
+        into = [quote(name) for name in columns]
+        values = [f"CAST({quote(name)} AS {declared.get(to, kind)})" for to, (name, kind) in columns.items()]
+        if delivery.partition is not None:
+            into.append(quote(spec.partition_column or ""))
+            values.append(_date(delivery.partition))
+        into.append(LOADED_AT)
+        values.append("CURRENT_TIMESTAMP()")
+        yield (
+            f"INSERT INTO {quote(self._name(table))} ({', '.join(into)}) "  # noqa: S608
+            f"SELECT {', '.join(values)} FROM {quote(staged.name)}"
+        )
+
+    def _folder(self, spec: TableSpec) -> str:
+        return f"lake/{DATASET}/{spec.table}"
+
+    def _write_object(self, delivery: Delivery) -> None:
+        """The partition's one object; an upload replaces it at once."""
+        spec = delivery.spec
+        path = _one_file(delivery.files, delivery.working)
+        key = f"{self._folder(spec)}/{spec.partition_column}={delivery.partition}/rows.parquet"
+        blob = self._bucket.blob(key)
+        blob.metadata = delivery.account.to_properties()
+        blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet")
+
+    def _declare_external(self, spec: TableSpec, delivery: Delivery) -> None:
+        """The BigLake table over the objects: the declared columns, and those that files have brought."""
+        import pyarrow.parquet as pq
+
+        declared = {name: column_type(column.type) for name, column in spec.columns.items()}
+        table = self._find(spec.table)
+        stored = {f.name: field_type(f) for f in table.schema if f.name != spec.partition_column} if table else {}
+        arrived = {f.name: arrow_column_type(f.type) for path in delivery.files for f in pq.read_schema(path)}
+        new = {name: kind for name, kind in arrived.items() if not spec.match(name) and name not in stored}
+        columns = {**declared, **stored, **new}
+        listed = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
+        prefix = f"gs://{self.target.bucket}/{self._folder(spec)}"
+        self._run(
+            f"CREATE OR REPLACE EXTERNAL TABLE {quote(self._name(spec.table))} ({listed}) "
+            f"WITH PARTITION COLUMNS ({quote(spec.partition_column or '')} DATE) "
+            f"WITH CONNECTION {quote(self.target.connection_name)} "
+            f"OPTIONS(format='PARQUET', uris=['{prefix}/*.parquet'], hive_partition_uri_prefix='{prefix}', "
+            f"require_hive_partition_filter=true, description={literal(spec.description)})"
+        )
+
+    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        from google.cloud import bigquery
+
+        config = bigquery.QueryJobConfig(query_parameters=list(parameters), labels=LABELS)
+        self._client.query(sql, job_config=config).result()
+
+
+# `bronze.load_accounts`: the table, then the account's fields in their order. PARTITION is a reserved word.
+_ACCOUNT_COLUMNS = {
+    "table_name": "STRING",
+    **{
+        {"partition": "partition_key"}.get(f.name, f.name): "INT64" if f.type is int else "STRING"
+        for f in fields(LoadAccount)
+    },
+}
+
+
+def _label(pair: tuple[str, str]) -> str:
+    return f"({literal(pair[0])}, {literal(pair[1])})"
+
+
+def _date(day: date) -> str:
+    return f"DATE '{day.isoformat()}'"
+
+
+def _imports(paths: Sequence[Path], hints: Any) -> Iterator[Any]:
+    """The files as they are, for dlt to send on without reading them."""
+    import dlt
+    import pyarrow.parquet as pq
+
+    for path in paths:
+        yield dlt.mark.with_file_import(str(path), "parquet", pq.read_metadata(path).num_rows, hints=hints)
+
+
+def _one_file(paths: Sequence[Path], working: Path) -> Path:
+    """The files' rows in one file: a partition in GCS is one object."""
+    import pyarrow.parquet as pq
+
+    if len(paths) == 1:
+        return paths[0]
+    target = working / "rows.parquet"
+    with pq.ParquetWriter(target, pq.read_schema(paths[0]), compression="zstd") as writer:
+        for path in paths:
+            with pq.ParquetFile(path) as parquet:
+                for group in range(parquet.num_row_groups):
+                    writer.write_table(parquet.read_row_group(group))
+    return target

@@ -1,0 +1,133 @@
+"""Bronze on the embedded target: each table is an Iceberg table, each load one snapshot of it.
+
+What belongs here: commits and accounts in terms of `lake.iceberg`. What does not: Iceberg itself, and dlt.
+
+Delivered files are registered as they are. Rejected rows are committed first, so that an account is only ever seen with
+all that it accounts for; a load that dies on the way leaves files that no snapshot names, swept later by maintenance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lake import iceberg
+from lake.accounting import LoadAccount
+from lake.catalog import open_catalog
+from lake.errors import LakeError
+from lake.quarantine import rejected_schema
+from lake.settings import Settings
+from lake.spec import TableSpec
+from lake.store import Commit, Delivery
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
+
+
+@dataclass(frozen=True)
+class IcebergStore:
+    """Implements `lake.store.BronzeStore` on the SQL catalog of `settings`."""
+
+    settings: Settings
+
+    @cached_property
+    def _catalog(self) -> "Catalog":
+        return open_catalog(self.settings)
+
+    def _find(self, identifier: str) -> "Table | None":
+        from pyiceberg.exceptions import NoSuchTableError
+
+        try:
+            return self._catalog.load_table(identifier)
+        except NoSuchTableError:
+            return None
+
+    def known_columns(self, spec: TableSpec) -> "dict[str, pa.DataType]":
+        """Columns beyond the declaration, with their Arrow types."""
+        from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+        table = self._find(spec.identifier)
+        if table is None:
+            return {}
+        schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
+        return {f.name: f.type for f in schema if f.name not in spec.columns and f.name != spec.partition_column}
+
+    def check_declaration(self, spec: TableSpec) -> None:
+        """Compare the declared types with the table's."""
+        table = self._find(spec.identifier)
+        if table is None:
+            return
+        stored = {field.name.lower(): field.field_type for field in table.schema().fields}
+        for name, column in spec.columns.items():
+            want = iceberg.iceberg_type(column.arrow_type())
+            have = stored.get(name.lower(), want)
+            if have != want:
+                raise LakeError(
+                    f"{spec.identifier}.{name}: declared {want}, but the table holds {have}; declare {have}, or drop "
+                    f"the table (lake.catalog.open_catalog(settings).drop_table({spec.identifier!r})) and load its "
+                    "months again"
+                )
+
+    def commit(self, delivery: Delivery) -> Commit:
+        """Rejected rows, then rows with the account in their snapshot's properties."""
+        spec = delivery.spec
+        rejected = f"bronze.{spec.rejected_table}"
+        if delivery.rejected or self._catalog.table_exists(rejected):
+            self._replace(delivery, rejected, rejected_schema(), delivery.rejected)
+        table, changed = self._replace(delivery, spec.identifier, spec.arrow_schema(), delivery.files)
+        snapshot = table.current_snapshot()
+        rows = sum(iceberg.rows_by_partition(table).values())
+        return Commit(changed, snapshot.snapshot_id if snapshot else None, rows)
+
+    def _replace(
+        self, delivery: Delivery, identifier: str, schema: "pa.Schema", files: tuple[Path, ...]
+    ) -> tuple[Any, bool]:
+        spec, account = delivery.spec, delivery.account
+        table = iceberg.load_or_create(
+            self._catalog,
+            identifier,
+            {f.name: iceberg.iceberg_type(f.type) for f in schema},
+            spec.partition_column,
+            self.settings.warehouse,
+        )
+        if account.same_content(iceberg.accounts(table).get(account.partition)):
+            return table, False
+        adopted = [iceberg.adopt_file(path, table, delivery.partition) for path in files]
+        whole_table = spec.mode == "replace"
+        return iceberg.replace(
+            self._catalog,
+            identifier,
+            adopted,
+            replaces=lambda partition: whole_table or partition == delivery.partition,
+            properties=account.to_properties(),
+            unless=lambda fresh: account.same_content(iceberg.accounts(fresh).get(account.partition)),
+        )
+
+    def accounts(self, spec: TableSpec) -> dict[str, LoadAccount]:
+        """From the snapshots' properties."""
+        table = self._find(spec.identifier)
+        return iceberg.accounts(table) if table else {}
+
+    def stored_rows(self, spec: TableSpec, *, rejected: bool = False) -> dict[str, int]:
+        """From the manifests: no data is read."""
+        return self._stored(f"bronze.{spec.rejected_table}" if rejected else spec.identifier)
+
+    def _stored(self, identifier: str) -> dict[str, int]:
+        table = self._find(identifier)
+        counts = iceberg.rows_by_partition(table) if table else {}
+        return {key.isoformat() if key else "": rows for key, rows in counts.items()}
+
+    def absent_partitions(self, table: str, partitions: Sequence[str]) -> list[str]:
+        """From the manifests."""
+        found = self._find(f"bronze.{table}")
+        if found and not found.spec().fields:
+            return []
+        stored = self._stored(f"bronze.{table}")
+        return [partition for partition in partitions if not stored.get(partition)]
+
+    def preview(self, spec: TableSpec, rows: int) -> "pa.Table":
+        """The first rows of a scan."""
+        return self._catalog.load_table(spec.identifier).scan(limit=rows).to_arrow().slice(0, rows)
