@@ -3,35 +3,23 @@
 What belongs here: what must exist before the first row moves. What does not: tables and their contents
 (`lake`, dbt), and starting servers (`deploy/`).
 
-`plan` has the interface, `local` the embedded target, `assets` the Dagster side. This module knows which
-resources a target has, and imports neither an engine nor Dagster.
+`plan` has the interface, `local` the embedded target, `gcp` the cloud, `assets` the Dagster side. This module knows
+which resources a target has, and imports neither an engine nor Dagster.
 """
 
 from collections.abc import Callable, Mapping
 
+from infra_assets.gcp import gcp_resources
 from infra_assets.local import local_resources
 from infra_assets.plan import Resource
-from lake.errors import LakeError
 from lake.settings import Settings, Target
-
-
-def _gcp_resources(settings: Settings) -> tuple[Resource, ...]:
-    raise LakeError(
-        f"target {settings.target}: its infrastructure is not implemented yet in this version; "
-        "set LAKEGRAPH_TARGET=local"
-    )
-
 
 _RESOURCES: Mapping[Target, Callable[[Settings], tuple[Resource, ...]]] = {
     "local": local_resources,
-    "gcp": _gcp_resources,
+    "gcp": gcp_resources,
 }
 
 
 def resources(settings: Settings) -> tuple[Resource, ...]:
-    """The resources of the settings' target; no I/O.
-
-    Raises:
-        LakeError: the target is not implemented.
-    """
+    """The resources of the settings' target; no I/O."""
     return _RESOURCES[settings.target](settings)

@@ -75,10 +75,33 @@ def test_unknown_and_circular_dependencies_are_named() -> None:
         in_order([Marker("a", ("b",)), Marker("b", ("a",))])
 
 
-def test_every_target_has_an_entry_and_gcp_says_that_it_is_not_there_yet(tmp_path: Path) -> None:
+def test_every_target_has_an_entry_and_needs_no_settings_for_its_list(tmp_path: Path) -> None:
     assert set(infra_assets._RESOURCES) == set(TARGETS)
-    with pytest.raises(LakeError, match=r"target gcp: .* not implemented yet in this version"):
-        resources(Settings(home=tmp_path, target="gcp"))
+    unset = Settings(home=tmp_path, target="gcp", gcp_bucket=None)
+    assert [(r.name, r.deps) for r in in_order(resources(unset))] == [
+        ("bucket", ()),
+        ("datasets", ()),
+        ("connection", ()),
+        ("lake_grant", ("bucket", "connection")),
+    ]
+
+
+def test_the_cloud_graph_is_known_without_variables_and_a_step_says_which_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+    assets = build_infra_assets(lambda: Settings(home=tmp_path, target="gcp", gcp_project=None, gcp_bucket=None))
+    graph = dg.Definitions(assets=assets).resolve_asset_graph()
+    assert {key.to_user_string(): sorted(k.to_user_string() for k in graph.get(key).parent_keys)
+            for key in graph.get_all_asset_keys()} == {
+        "infra/bucket": [],
+        "infra/datasets": [],
+        "infra/connection": [],
+        "infra/lake_grant": ["infra/bucket", "infra/connection"],
+    }  # fmt: skip
+    for asset in assets:
+        with pytest.raises(dg.Failure, match="LAKEGRAPH_GCP_PROJECT and LAKEGRAPH_GCP_BUCKET not set"):
+            asset()
 
 
 def test_the_local_graph_is_known_without_a_home(tmp_path: Path) -> None:

@@ -1,0 +1,481 @@
+"""Infrastructure of the target `gcp`: bucket, BigQuery datasets, BigLake connection, and the connection's grant.
+
+What belongs here: looking at and making them through the official clients, with races, propagation and APIs that
+are just being enabled settled. What does not: constructing clients (`lake.gcp`), tables (loads and dbt make those),
+enabling APIs, and the roles of whoever runs this (docs/gcp.md).
+
+Each verb reads what is there, compares, and writes the difference; whatever may pass (somebody else was faster, an
+API or an account is not visible yet) has the whole of it done again from fresh reads. Nothing is deleted or made
+anew: what cannot be changed in place is refused. Names in answers may carry the project's number in place of its id,
+so none is compared.
+
+Google's libraries are imported inside functions: the graph is built from these objects without loading them.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from infra_assets.plan import Change, Resource
+from lake.catalog import LAYERS
+from lake.errors import LakeError, TransientError
+from lake.gcp import LABELS, bigquery_client, clear_errors, connection_client, storage_client
+from lake.settings import GcpTarget, Settings
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery, storage
+    from google.cloud.bigquery_connection_v1 import Connection as BigLakeConnection
+    from google.cloud.bigquery_connection_v1 import ConnectionServiceClient
+
+T = TypeVar("T")
+
+ROLE = "roles/storage.objectUser"
+ENFORCED = "enforced"
+DAY_MS = 24 * 60 * 60 * 1000
+POLICY_VERSION = 3  # the only one that shows conditions, and so does not lose them
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to try again what may pass by itself.
+
+    Attributes:
+        seconds: for how long in all: an API just enabled, an account not visible yet, somebody else's writes.
+        first_wait: about how long before the second attempt; later waits double.
+    """
+
+    seconds: float = 120.0
+    first_wait: float = 1.0
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The bucket that holds the lake's files."""
+
+    settings: Settings
+    patience: Patience = Patience()
+
+    name: ClassVar[str] = "bucket"
+    description: ClassVar[str] = "The GCS bucket of the lake: uniform access, never public, labelled."
+    kinds: ClassVar[frozenset[str]] = frozenset({"gcs"})
+    deps: ClassVar[tuple[str, ...]] = ()
+    pool: ClassVar[str | None] = None
+
+    def desired(self) -> tuple[str, ...]:
+        """The bucket, its location, its access settings, its labels."""
+        target = self.settings.gcp()
+        access = ("uniform bucket-level access", f"public access prevention {ENFORCED}")
+        return (_bucket(target), f"location {target.location.upper()}", *access, _labels())
+
+    def plan(self) -> tuple[Change, ...]:
+        """Its creation, or what differs."""
+        return self._settle(write=False)
+
+    def apply(self) -> tuple[Change, ...]:
+        """Create it, or repair what differs."""
+        return self._settle(write=True)
+
+    def _settle(self, *, write: bool) -> tuple[Change, ...]:
+        from google.cloud.exceptions import Forbidden
+
+        target = self.settings.gcp()
+
+        def attempt(client: "storage.Client") -> tuple[Change, ...]:
+            try:
+                found = client.lookup_bucket(target.bucket, retry=_busy(self.patience))
+            except Forbidden as error:
+                raise _not_ours(target, error) from error
+            if found is None:
+                if write:
+                    new = client.bucket(target.bucket)
+                    _set_access(new)
+                    client.create_bucket(new, location=target.location, retry=_busy(self.patience))
+                return (Change("create", _bucket(target), f"in {target.location.upper()}, uniform access, not public"),)
+            _same_location(_bucket(target), found.location, target, "LAKEGRAPH_GCP_BUCKET to another name")
+            changes = tuple(Change("update", _bucket(target), detail) for detail in _access_drift(found))
+            if changes and write:
+                _set_access(found)
+                found.patch(if_metageneration_match=found.metageneration, retry=_busy(self.patience))
+            return changes
+
+        with closing(storage_client(target)) as client:
+            return _settled(_bucket(target), target, "storage.googleapis.com", self.patience, lambda: attempt(client))
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """One BigQuery dataset for each layer."""
+
+    settings: Settings
+    patience: Patience = Patience()
+
+    name: ClassVar[str] = "datasets"
+    description: ClassVar[str] = "The BigQuery datasets: bronze, silver, gold."
+    kinds: ClassVar[frozenset[str]] = frozenset({"bigquery"})
+    deps: ClassVar[tuple[str, ...]] = ()
+    pool: ClassVar[str | None] = None
+
+    def desired(self) -> tuple[str, ...]:
+        """The datasets, their location, the expiration of their tables, their labels."""
+        target = self.settings.gcp()
+        names = tuple(_dataset(target, layer) for layer in LAYERS)
+        return (*names, f"location {target.location.upper()}", self._expiration(), _labels())
+
+    def plan(self) -> tuple[Change, ...]:
+        """The creation of those that are missing, and what differs in the others."""
+        return self._settle(write=False)
+
+    def apply(self) -> tuple[Change, ...]:
+        """Create those that are missing and repair the others, one after another."""
+        return self._settle(write=True)
+
+    def _settle(self, *, write: bool) -> tuple[Change, ...]:
+        target = self.settings.gcp()
+        with closing(bigquery_client(target)) as client:
+
+            def settle(layer: str) -> tuple[Change, ...]:
+                return _settled(
+                    _dataset(target, layer),
+                    target,
+                    "bigquery.googleapis.com",
+                    self.patience,
+                    lambda: self._attempt(client, target, layer, write=write),
+                )
+
+            return tuple(change for layer in LAYERS for change in settle(layer))
+
+    def _attempt(self, client: "bigquery.Client", target: GcpTarget, layer: str, *, write: bool) -> tuple[Change, ...]:
+        from google.cloud import bigquery
+        from google.cloud.exceptions import NotFound
+
+        name, patient = _dataset(target, layer), _busy(self.patience)
+        try:
+            found = client.get_dataset(f"{target.project}.{layer}", retry=patient)
+        except NotFound:
+            if write:
+                new = bigquery.Dataset(f"{target.project}.{layer}")
+                new.location = target.location
+                self._set(new)
+                client.create_dataset(new, retry=patient)
+            return (Change("create", name, f"in {target.location.upper()}, {self._expiration()}"),)
+        remedy = "LAKEGRAPH_GCP_PROJECT to another project"
+        _same_location(name, found.location, target, remedy)
+        drift = []
+        if found.default_table_expiration_ms != self._expiration_ms():
+            drift.append(self._expiration())
+        if not found.labels.items() >= LABELS.items():
+            drift.append(_labels())
+        if drift and write:
+            self._set(found)
+            client.update_dataset(found, ["default_table_expiration_ms", "labels"], retry=patient)  # checks the etag
+        return tuple(Change("update", name, detail) for detail in drift)
+
+    def _set(self, dataset: "bigquery.Dataset") -> None:
+        dataset.labels = {**dataset.labels, **LABELS}
+        dataset.default_table_expiration_ms = self._expiration_ms()
+
+    def _expiration_ms(self) -> int | None:
+        days = self.settings.gcp_expiration_days
+        return days * DAY_MS if days else None
+
+    def _expiration(self) -> str:
+        days = self.settings.gcp_expiration_days
+        return f"tables expire after {days} days" if days else "tables never expire"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The BigLake connection through which BigQuery reads and writes the bucket."""
+
+    settings: Settings
+    patience: Patience = Patience()
+
+    name: ClassVar[str] = "connection"
+    description: ClassVar[str] = "The BigLake connection: the service account with which BigQuery uses the bucket."
+    kinds: ClassVar[frozenset[str]] = frozenset({"bigquery"})
+    deps: ClassVar[tuple[str, ...]] = ()
+    pool: ClassVar[str | None] = None
+
+    def desired(self) -> tuple[str, ...]:
+        """The connection and its type."""
+        return (_connection(self.settings.gcp()), "type CLOUD_RESOURCE")
+
+    def plan(self) -> tuple[Change, ...]:
+        """Its creation, if it is missing."""
+        return self._settle(write=False)
+
+    def apply(self) -> tuple[Change, ...]:
+        """Create it if it is missing."""
+        return self._settle(write=True)
+
+    def _settle(self, *, write: bool) -> tuple[Change, ...]:
+        from google.cloud.bigquery_connection_v1 import CloudResourceProperties
+        from google.cloud.bigquery_connection_v1 import Connection as Wanted
+
+        target = self.settings.gcp()
+
+        def attempt(client: "ConnectionServiceClient") -> tuple[Change, ...]:
+            if _service_account(client, target) is not None:
+                return ()
+            if write:
+                client.create_connection(
+                    parent=_parent(target),
+                    connection_id=target.connection,
+                    connection=Wanted(cloud_resource=CloudResourceProperties()),
+                )
+            return (Change("create", _connection(target), "type CLOUD_RESOURCE"),)
+
+        with connection_client(target) as client:
+            return _settled(_connection(target), target, CONNECTION_API, self.patience, lambda: attempt(client))
+
+
+@dataclass(frozen=True)
+class LakeGrant:
+    """What the connection's service account may do with the bucket."""
+
+    settings: Settings
+    patience: Patience = Patience()
+
+    name: ClassVar[str] = "lake_grant"
+    description: ClassVar[str] = f"`{ROLE}` on the bucket for the connection's service account."
+    kinds: ClassVar[frozenset[str]] = frozenset({"gcs"})
+    deps: ClassVar[tuple[str, ...]] = ("bucket", "connection")
+    pool: ClassVar[str | None] = None
+
+    def desired(self) -> tuple[str, ...]:
+        """The bucket, then the role and whose it is."""
+        target = self.settings.gcp()
+        return (_bucket(target), _grant(target).detail)
+
+    def plan(self) -> tuple[Change, ...]:
+        """The grant, if it is missing, and so without a bucket or a connection."""
+        target = self.settings.gcp()
+        account = self._account(target)
+        return (_grant(target),) if account is None else self._settle(target, account, write=False)
+
+    def apply(self) -> tuple[Change, ...]:
+        """Grant the role if that is missing; all other grants stay."""
+        target = self.settings.gcp()
+        account = self._account(target)
+        if account is None:
+            raise LakeError(f"{_connection(target)} is not there: materialize infra/connection first")
+        return self._settle(target, account, write=True)
+
+    def _account(self, target: GcpTarget) -> str | None:
+        with connection_client(target) as client:
+            return _settled(
+                _connection(target), target, CONNECTION_API, self.patience, lambda: _service_account(client, target)
+            )
+
+    def _settle(self, target: GcpTarget, account: str, *, write: bool) -> tuple[Change, ...]:
+        from google.cloud.exceptions import Forbidden, NotFound
+
+        member = f"serviceAccount:{account}"
+
+        def attempt(client: "storage.Client") -> tuple[Change, ...]:
+            bucket = client.bucket(target.bucket)
+            try:
+                policy = bucket.get_iam_policy(requested_policy_version=POLICY_VERSION, retry=_busy(self.patience))
+            except Forbidden as error:
+                raise _not_ours(target, error) from error
+            except NotFound:
+                if write:
+                    raise LakeError(f"{_bucket(target)} is not there: materialize infra/bucket first") from None
+                return (_grant(target),)
+            if any(_grants(binding, member) for binding in policy.bindings):
+                return ()
+            if write:
+                policy.version = POLICY_VERSION
+                policy.bindings.append({"role": ROLE, "members": {member}})
+                bucket.set_iam_policy(policy)  # carries the etag of what was read
+            return (_grant(target),)
+
+        what = f"{ROLE} on {_bucket(target)}"
+        with closing(storage_client(target)) as client:
+            return _settled(what, target, "storage.googleapis.com", self.patience, lambda: attempt(client))
+
+
+CONNECTION_API = "bigqueryconnection.googleapis.com"
+
+
+def gcp_resources(settings: Settings, patience: Patience = Patience()) -> tuple[Resource, ...]:
+    """The resources of the target `gcp`; no I/O, and the variables that name them need not be set yet."""
+    return (
+        Bucket(settings, patience),
+        Datasets(settings, patience),
+        Connection(settings, patience),
+        LakeGrant(settings, patience),
+    )
+
+
+# -- names and texts ----------------------------------------------------------------------------------------
+
+
+def _bucket(target: GcpTarget) -> str:
+    return f"bucket gs://{target.bucket}"
+
+
+def _dataset(target: GcpTarget, layer: str) -> str:
+    return f"dataset {target.project}.{layer}"
+
+
+def _connection(target: GcpTarget) -> str:
+    return f"connection {target.connection_name}"
+
+
+def _parent(target: GcpTarget) -> str:
+    return f"projects/{target.project}/locations/{target.location.lower()}"
+
+
+def _grant(target: GcpTarget) -> Change:
+    """Named by the connection: its account is known only once it is there."""
+    return Change("grant", _bucket(target), f"{ROLE} to the service account of {_connection(target)}")
+
+
+def _labels() -> str:
+    return "labels " + ", ".join(f"{key}={value}" for key, value in LABELS.items())
+
+
+# -- comparing ----------------------------------------------------------------------------------------------
+
+
+def _access_drift(bucket: "storage.Bucket") -> tuple[str, ...]:
+    access = bucket.iam_configuration
+    wanted = (
+        (access.uniform_bucket_level_access_enabled, "uniform bucket-level access"),
+        (access.public_access_prevention == ENFORCED, f"public access prevention {ENFORCED}"),
+        (bucket.labels.items() >= LABELS.items(), _labels()),
+    )
+    return tuple(detail for holds, detail in wanted if not holds)
+
+
+def _set_access(bucket: "storage.Bucket") -> None:
+    bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+    bucket.iam_configuration.public_access_prevention = ENFORCED
+    bucket.labels = {**bucket.labels, **LABELS}
+
+
+def _same_location(what: str, actual: str, target: GcpTarget, elsewhere: str) -> None:
+    if actual.upper() != target.location.upper():
+        raise LakeError(
+            f"{what} is in {actual.upper()}, not in {target.location.upper()}, and a location cannot be changed: "
+            f"set LAKEGRAPH_GCP_LOCATION to {actual}, or {elsewhere}; it is left alone"
+        )
+
+
+def _service_account(client: "ConnectionServiceClient", target: GcpTarget) -> str | None:
+    """The account of the connection; None without a connection.
+
+    Raises:
+        LakeError: it is a connection of another type.
+    """
+    from google.api_core.exceptions import NotFound
+
+    try:
+        found: BigLakeConnection = client.get_connection(name=f"{_parent(target)}/connections/{target.connection}")
+    except NotFound:
+        return None
+    if "cloud_resource" not in found:
+        raise LakeError(
+            f"{_connection(target)} is there, but not of the type CLOUD_RESOURCE: "
+            "set LAKEGRAPH_GCP_CONNECTION to another id; it is left alone"
+        )
+    return str(found.cloud_resource.service_account_id)
+
+
+def _grants(binding: Mapping[str, Any], member: str) -> bool:
+    """Whether the binding grants the role to `member` always; under a condition it may not."""
+    return binding["role"] == ROLE and member in binding["members"] and not binding.get("condition")
+
+
+# -- errors and attempts ------------------------------------------------------------------------------------
+
+
+def _not_ours(target: GcpTarget, error: Any) -> Exception:
+    if _api_disabled(error):
+        return error  # type: ignore[no-any-return] # says nothing about the bucket
+    return LakeError(
+        f"{_bucket(target)} is not accessible ({' '.join(str(error.message).split())}): names of buckets are global "
+        "and this one may be somebody else's, then set LAKEGRAPH_GCP_BUCKET to another name; if it is yours, ask for "
+        "the roles in docs/gcp.md"
+    )
+
+
+def _busy(patience: Patience) -> Any:
+    """The libraries' own retries (503 and the like), for no longer than we have patience."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(patience.seconds)
+
+
+def _api_disabled(error: BaseException) -> bool:
+    """Whether a 403 says that the API is not enabled, which it also says for minutes after it was."""
+    from google.api_core.exceptions import Forbidden
+
+    if not isinstance(error, Forbidden):
+        return False
+    reasons = {error.reason, *(e.get("reason") for e in error.errors if isinstance(e, dict))}
+    text = str(error)
+    return bool(reasons & {"SERVICE_DISABLED", "accessNotConfigured"}) or "has not been used in project" in text
+
+
+def _lost_a_race(error: BaseException) -> bool:
+    """Whether somebody else has created (409) or changed (412) it between our read and our write."""
+    from google.api_core.exceptions import Conflict, PreconditionFailed
+
+    return isinstance(error, Conflict | PreconditionFailed)
+
+
+def _account_unknown(error: BaseException) -> bool:
+    """Whether Cloud Storage does not know a new service account yet."""
+    from google.api_core.exceptions import BadRequest
+
+    return isinstance(error, BadRequest) and "ervice account" in str(error) and "does not exist" in str(error)
+
+
+def _settled(what: str, target: GcpTarget, api: str, patience: Patience, attempt: Callable[[], T]) -> T:
+    """What `attempt` returns, done again from its first read while what stops it may pass by itself.
+
+    Args:
+        what: the object, for messages.
+        target: whose project the API is enabled in.
+        api: the service's name, for the message that it is not enabled.
+        patience: how long.
+        attempt: reads, compares, writes.
+
+    Raises:
+        TransientError: it has not passed in time, but may.
+        LakeError: it will not pass, or the API is not enabled.
+    """
+    from google.api_core.exceptions import RetryError
+    from google.api_core.retry import Retry
+
+    def may_pass(error: BaseException) -> bool:
+        return _api_disabled(error) or _lost_a_race(error) or _account_unknown(error)
+
+    patiently = Retry(
+        predicate=may_pass, initial=patience.first_wait, maximum=15.0, multiplier=2.0, timeout=patience.seconds
+    )
+    with clear_errors(what):
+        try:
+            return patiently(attempt)()
+        except RetryError as error:
+            cause = error.cause
+            if cause is None:
+                raise
+            if not may_pass(cause):
+                raise cause from error  # the clients' own retries have ended: tell what for
+            raise _out_of_patience(what, target, api, patience, cause) from cause
+
+
+def _out_of_patience(what: str, target: GcpTarget, api: str, patience: Patience, cause: Exception) -> LakeError:
+    waited = f"after {patience.seconds:.0f} s"
+    if _api_disabled(cause):
+        return LakeError(
+            f"{what}: the API {api} is still not enabled {waited}: run `gcloud services enable {api} "
+            f"--project {target.project}`"
+        )
+    if _account_unknown(cause):
+        return TransientError(f"{what}: the connection's service account is still unknown {waited}; try again later")
+    return TransientError(f"{what}: somebody else was faster each time, for {patience.seconds:.0f} s; try again later")
