@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from google.api_core import exceptions as google
+from google.rpc.error_details_pb2 import ErrorInfo
 
-from infra_assets import resources
+from infra_assets import gcp, resources
 from infra_assets.assets import build_infra_assets
 from infra_assets.gcp import Bucket, Connection, Datasets, LakeGrant, Patience, gcp_resources
 from infra_assets.plan import Change, Resource, apply_all, plan_all
@@ -347,6 +349,27 @@ def test_another_bad_request_is_not_tried_again(stand_in: GcpStandIn, settings: 
     assert asked(stand_in, "PUT", "/iam$") == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "race", "disabled", "unknown"),
+    [
+        (google.AlreadyExists("there"), True, False, False),
+        (google.Conflict("there"), True, False, False),
+        (google.PreconditionFailed("changed"), True, False, False),
+        (google.PermissionDenied(DISABLED), False, True, False),
+        (google.PermissionDenied("no", error_info=ErrorInfo(reason="SERVICE_DISABLED")), False, True, False),
+        (google.Forbidden("no", errors=[{"reason": "accessNotConfigured"}]), False, True, False),
+        (google.Forbidden("no", errors=[{"reason": "forbidden"}]), False, False, False),
+        (google.PermissionDenied("no"), False, False, False),
+        (google.BadRequest("Service account x does not exist."), False, False, True),
+        (google.BadRequest("Role x does not exist."), False, False, False),
+        (google.NotFound("Service account x does not exist."), False, False, False),
+    ],
+    ids=str,
+)
+def test_errors_of_rest_and_grpc_mean_the_same(error: Exception, race: bool, disabled: bool, unknown: bool) -> None:
+    assert (gcp._lost_a_race(error), gcp._api_disabled(error), gcp._account_unknown(error)) == (race, disabled, unknown)
+
+
 # -- what passes ----------------------------------------------------------------------------------------
 
 
@@ -510,7 +533,7 @@ def test_a_busy_or_silent_service_is_transient(
         Bucket(settings, impatient).plan()
 
 
-def test_processes_that_apply_at_once_make_each_thing_once(stand_in: GcpStandIn, settings: Settings) -> None:
+def test_two_that_apply_at_once_make_each_thing_once(stand_in: GcpStandIn, settings: Settings) -> None:
     start = threading.Barrier(2)
 
     def apply(_: int) -> tuple[Change, ...]:
