@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -67,6 +67,7 @@ class StandIn:
         command: its command line, given a token that its `/health` must answer with.
         target: it is started for this target only; None: for every one.
         start_seconds: how long it may take to answer; None: `START_SECONDS`.
+        variables: environment variables of its process, beside our own.
     """
 
     name: str
@@ -76,6 +77,7 @@ class StandIn:
     command: Callable[[Settings, str], list[str]]
     target: Target | None = None
     start_seconds: float | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,24 @@ def _serve_bigquery(settings: Settings, token: str) -> list[str]:
 
 STAND_INS: tuple[StandIn, ...] = (
     StandIn("sources", ("tlc_base", "users_api"), "users_api", _prepare_sources, _serve_sources),
-    StandIn("gcp", ("gcs",), "gcs", _prepare_nothing, _serve_gcp, "gcp"),
-    StandIn("bigquery", ("bigquery",), "bigquery", _prepare_bigquery, _serve_bigquery, "gcp", EMULATOR_START_SECONDS),
+    StandIn(
+        "gcp",
+        ("gcs",),
+        "gcs",
+        _prepare_nothing,
+        _serve_gcp,
+        target="gcp",
+        variables={"LAKEGRAPH_GCP_PROJECT": GCP_PROJECT},  # the key that it writes is of this project
+    ),
+    StandIn(
+        "bigquery",
+        ("bigquery",),
+        "bigquery",
+        _prepare_bigquery,
+        _serve_bigquery,
+        target="gcp",
+        start_seconds=EMULATOR_START_SECONDS,
+    ),
 )
 
 
@@ -292,6 +310,7 @@ def _start(settings: Settings, stand_in: StandIn) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=PROJECT,
+            env={**os.environ, **stand_in.variables},
             start_new_session=True,
         )
     try:

@@ -248,8 +248,8 @@ def test_a_second_up_starts_nothing_twice_and_down_leaves_no_process(tmp_path: P
         assert [(one.name, one.state) for one in control.status(settings)] == [("sources", "stopped")]
 
         again = control.environment(settings, gcp.up(settings))
-        assert json.loads(Path(again["GOOGLE_APPLICATION_CREDENTIALS"]).read_text())["token_uri"].startswith(
-            read_endpoints(settings.endpoints_file)["gcs"]
-        )
+        key = json.loads(Path(again["GOOGLE_APPLICATION_CREDENTIALS"]).read_text())
+        assert key["token_uri"].startswith(read_endpoints(settings.endpoints_file)["gcs"])
+        assert key["project_id"] == control.GCP_PROJECT
         with gcp.variables(again):
             assert rows(bigquery_client(Settings().gcp()), "SELECT x FROM kept.t") == [(7,)]
