@@ -74,7 +74,7 @@ class TableSpec(BaseModel):
         "warehouse", description="In the cloud: a BigQuery table, or Parquet in GCS under a BigLake table."
     )
     cluster_by: list[str] = Field(
-        default_factory=list, max_length=4, description="In the cloud: columns that a BigQuery table is sorted by."
+        default_factory=list, description="In the cloud: up to four columns that a BigQuery table is sorted by."
     )
     unique: list[str] = Field(
         default_factory=list, description="Columns whose values must not occur twice in one load."

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from infra_assets.assets import build_infra_assets
+from lake.settings import Target, get_settings
 from orchestration.alerts import build_alert_sensors
 from orchestration.assets.dbt import dbt_build
 from orchestration.assets.maintenance import maintenance
@@ -22,6 +23,10 @@ from orchestration.resources.dbt import dbt_resource
 from orchestration.schedules import build_schedules
 
 MAX_CONCURRENT_STEPS = 2
+OF_TARGET: Mapping[Target, list[dg.AssetsDefinition]] = {
+    "local": [published_copy, kpi_report, maintenance],
+    "gcp": [],
+}
 PRELOADED = ["orchestration.definitions", "dlt", "pyiceberg.catalog.sql", "duckdb"]
 
 # One place for the third parties' three telemetry switches: nothing here calls home.
@@ -50,9 +55,9 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
     tree = dg.ComponentTree.for_project(Path(__file__).parent)
     source_freshness = build_source_freshness()
     code = dg.Definitions(
-        assets=[*build_infra_assets(), dbt_build, published_copy, kpi_report, maintenance],
+        assets=[*build_infra_assets(), dbt_build, *OF_TARGET[get_settings().target]],
         asset_checks=[source_freshness],
-        schedules=build_schedules(source_freshness),
+        schedules=build_schedules(source_freshness, get_settings().target),
         sensors=[build_automation_sensor(), *build_alert_sensors()],
         resources={"dbt": dbt_resource(), **(resource_overrides or {})},
         executor=executor(),

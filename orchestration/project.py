@@ -8,14 +8,19 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from dagster_dbt import DbtProject
 
+from lake.settings import Target, get_settings
+
 ROOT = Path(__file__).resolve().parents[1]
 DBT_DIR = ROOT / "dbt_project"
 
-dbt_project = DbtProject(DBT_DIR, profiles_dir=DBT_DIR)
+# What dbt makes of the project depends on the target's adapter, so each target has a manifest of its own.
+TARGET_FOLDERS: Mapping[Target, Path] = {"local": Path("target"), "gcp": Path("target", "gcp")}
+dbt_project = DbtProject(DBT_DIR, profiles_dir=DBT_DIR, target_path=TARGET_FOLDERS[get_settings().target])
 
 
 def _sources() -> list[Path]:
@@ -56,7 +61,13 @@ def prepare() -> None:
             folder,
         ]
         command += ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR), "--log-path", folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - our own executable and arguments
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "LAKEGRAPH_TARGET": get_settings().target},
+        )
         if done.returncode:
             raise RuntimeError(f"dbt cannot parse {DBT_DIR}:\n{done.stdout}{done.stderr}")
         (Path(folder) / "manifest.json").replace(dbt_project.manifest_path)

@@ -3,14 +3,26 @@
 What belongs here: the clock of `ops/*` and of the freshness checks.
 """
 
+from collections.abc import Callable, Mapping
+
 import dagster as dg
 
+from lake.settings import Target
 
-def build_schedules(source_freshness: dg.AssetChecksDefinition) -> list[dg.ScheduleDefinition]:
-    """Nightly maintenance, and source freshness every morning."""
-    maintain = dg.define_asset_job("maintain", selection=dg.AssetSelection.assets(["ops", "maintenance"]))
+
+def build_schedules(source_freshness: dg.AssetChecksDefinition, target: Target) -> list[dg.ScheduleDefinition]:
+    """Source freshness every morning, and what the target needs beside it."""
     freshness = dg.define_asset_job("check_source_freshness", selection=dg.AssetSelection.checks(source_freshness))
-    return [
-        dg.ScheduleDefinition(name="maintain_nightly", job=maintain, cron_schedule="30 3 * * *"),
-        dg.ScheduleDefinition(name="source_freshness_daily", job=freshness, cron_schedule="0 7 * * *"),
-    ]
+    daily = dg.ScheduleDefinition(name="source_freshness_daily", job=freshness, cron_schedule="0 7 * * *")
+    return [daily, *_OF_TARGET[target]()]
+
+
+def _maintenance() -> list[dg.ScheduleDefinition]:
+    maintain = dg.define_asset_job("maintain", selection=dg.AssetSelection.assets(["ops", "maintenance"]))
+    return [dg.ScheduleDefinition(name="maintain_nightly", job=maintain, cron_schedule="30 3 * * *")]
+
+
+_OF_TARGET: Mapping[Target, Callable[[], list[dg.ScheduleDefinition]]] = {
+    "local": _maintenance,
+    "gcp": list,  # BigQuery keeps its own house
+}

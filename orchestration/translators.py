@@ -4,18 +4,20 @@ What belongs here: the mapping, derived from a node's schema and name, so that a
 What does not: running dbt.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject
 
 from infra_assets.assets import infra_key
+from lake.settings import Target, get_settings
 from orchestration import freshness
 from orchestration.automation import EAGER_BEHIND_CHECKS
 from orchestration.partitions import PARTITIONS
 
 OWNERS = ["team:data"]
+NEEDED_BY_MODELS: Mapping[Target, Sequence[str]] = {"local": ["duckdb_schemas"], "gcp": ["datasets", "lake_grant"]}
 
 
 def asset_key(schema: str, table: str) -> dg.AssetKey:
@@ -62,7 +64,7 @@ class LakegraphTranslator(DagsterDbtTranslator):
 def _infrastructure(props: Mapping[str, Any]) -> list[dg.AssetKey]:
     """The schemas, for models that read nothing but sources; the others have them through these."""
     reads_models = any(node.startswith(("model.", "snapshot.", "seed.")) for node in props["depends_on"]["nodes"])
-    return [] if reads_models else [infra_key("duckdb_schemas")]
+    return [] if reads_models else [infra_key(name) for name in NEEDED_BY_MODELS[get_settings().target]]
 
 
 def _meta(props: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,6 +5,11 @@
 {% macro default__decimal(value, scale) %}try_cast({{ value }} as decimal(18, {{ scale }})){% endmacro %}
 {% macro bigquery__decimal(value, scale) %}round(safe_cast({{ value }} as numeric), {{ scale }}){% endmacro %}
 
+{#- A sum of money: `value`, which is a decimal or a number of whole cents, as DECIMAL(18, 2); an error if it does not fit. -#}
+{% macro money(value) %}{{ return(adapter.dispatch('money')(value)) }}{% endmacro %}
+{% macro default__money(value) %}cast({{ value }} as decimal(18, 2)){% endmacro %}
+{% macro bigquery__money(value) %}cast({{ value }} as numeric){% endmacro %}
+
 {#- `value` as DOUBLE. -#}
 {% macro double(value) %}{{ return(adapter.dispatch('double')(value)) }}{% endmacro %}
 {% macro default__double(value) %}cast({{ value }} as double){% endmacro %}

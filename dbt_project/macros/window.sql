@@ -42,23 +42,23 @@
     select {{ columns }} from {{ arg_dict['temp_relation'] }}
 {%- endmacro %}
 
-{#- BigQuery's `insert_overwrite`, the same there, in one statement. (The adapter's own would leave a month that became empty
-    as it was, for it replaces the partitions of the rows that come.) -#}
+{#- BigQuery's `insert_overwrite`, the same there. (The adapter's own would leave a month that became empty as it was, for it
+    replaces the partitions of the rows that come.) Deleting whole partitions costs nothing. -#}
 {% macro bq_insert_overwrite_sql(
     tmp_relation, target_relation, sql, unique_key, partition_by, partitions, dest_columns, tmp_relation_exists, copy_partitions
 ) -%}
-    {{ replace_window_by_merge(target_relation, sql, dest_columns) }}
-{%- endmacro %}
-
-{% macro replace_window_by_merge(target_relation, sql, dest_columns) -%}
     {%- set columns = get_quoted_csv(dest_columns | map(attribute='name')) -%}
-    merge into {{ target_relation }} as dbt_internal_dest
-    using (
-        {{ sql }}
-    ) as dbt_internal_source
-    on false
-    when not matched by source and {{ in_window('dbt_internal_dest.source_month') }} then delete
-    when not matched then insert ({{ columns }}) values ({{ columns }})
+    begin transaction;
+    delete from {{ target_relation }} where {{ in_window() }};
+    insert into {{ target_relation }} ({{ columns }})
+    {% if tmp_relation_exists -%}
+        select {{ columns }} from {{ tmp_relation }};
+    {%- else -%}
+        select {{ columns }} from (
+            {{ sql }}
+        );
+    {%- endif %}
+    commit transaction;
 {%- endmacro %}
 
 {#- Tests may say `where: __in_window__`: their cost then follows the delta, not the table. -#}

@@ -5,23 +5,24 @@ not: SQL.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import dbt_assets
+from dagster_dbt import DbtCliInvocation, dbt_assets
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from infra_assets.steps import step_failures
 from lake.errors import LakeError
-from lake.settings import Settings, get_settings
+from lake.settings import Settings, Target, get_settings
 from orchestration.partitions import month_of
 from orchestration.project import dbt_project
-from orchestration.resources.dbt import LakegraphDbt
+from orchestration.resources.dbt import LakegraphDbt, warehouse
 from orchestration.translators import translator
 
 DUCKDB_POOL = "duckdb_writer"
+POOLS: Mapping[Target, str | None] = {"local": DUCKDB_POOL, "gcp": None}  # BigQuery queues its own writers
 WAITING = "waiting: another run writes DuckDB"
 
 
@@ -65,30 +66,32 @@ def _check_months(context: dg.AssetExecutionContext, months: list[date], setting
             )
 
 
+# On BigQuery dagster-dbt's count has no filter, which large tables refuse; dbt itself reports the rows it wrote.
+_METADATA: Mapping[Target, Callable[[DbtCliInvocation], Iterable[Any]]] = {
+    "local": lambda invocation: invocation.stream().fetch_row_counts().fetch_column_metadata(),
+    "gcp": lambda invocation: invocation.stream(),
+}
+
+
 @dbt_assets(
     manifest=dbt_project.manifest_path,
     project=dbt_project,
     dagster_dbt_translator=translator,
     name="dbt_build",
-    pool=DUCKDB_POOL,
+    pool=POOLS[get_settings().target],
     backfill_policy=dg.BackfillPolicy.single_run(),
     retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
 )
 def dbt_build(context: dg.AssetExecutionContext, dbt: LakegraphDbt) -> Iterator[Any]:
     """Point the bronze views at the current snapshots, then build what is selected."""
-    from lake import views
-    from lake.duck import connect, exclusive
-
     settings = get_settings()
-    with step_failures(), exclusive(settings.duckdb_path, on_wait=lambda: context.log.info(WAITING)):
-        with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
-            views.refresh(connection, settings)
+    with step_failures(), warehouse(settings, on_wait=lambda: context.log.info(WAITING)):
         partitioned = context.has_partition_key or context.has_partition_key_range
         months = [month_of(key) for key in context.partition_keys] if partitioned else []
         _check_months(context, months, settings)
         invocation = dbt.run(build_args(months), settings, context.run_id, context=context)
         try:
-            yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+            yield from _METADATA[settings.target](invocation)
         except DagsterDbtCliRuntimeError as error:
             results = invocation.target_path / "run_results.json"
             cause = failure_cause(json.loads(results.read_text())) if results.exists() else ""

@@ -12,9 +12,9 @@ import dagster as dg
 
 from infra_assets.steps import step_failures
 from lake.settings import get_settings
-from orchestration.assets.dbt import DUCKDB_POOL
+from orchestration.assets.dbt import POOLS
 from orchestration.project import dbt_project
-from orchestration.resources.dbt import LakegraphDbt
+from orchestration.resources.dbt import LakegraphDbt, warehouse
 from orchestration.translators import translator
 
 CHECK = "source_freshness"
@@ -42,17 +42,12 @@ def build_source_freshness() -> dg.AssetChecksDefinition:
             for key in keys
         ],
         can_subset=True,
-        pool=DUCKDB_POOL,
+        pool=POOLS[get_settings().target],
     )
     def source_freshness(context: dg.AssetCheckExecutionContext, dbt: LakegraphDbt) -> Iterator[dg.AssetCheckResult]:
-        from lake import views
-        from lake.duck import connect, exclusive
-
         settings = get_settings()
         selected = [keys[k.asset_key] for k in context.selected_asset_check_keys]
-        with step_failures(), exclusive(settings.duckdb_path):
-            with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
-                views.refresh(connection, settings)
+        with step_failures(), warehouse(settings):
             names = " ".join("source:" + ".".join(unique_id.split(".")[-2:]) for unique_id in sorted(selected))
             invocation = dbt.run(
                 ["source", "freshness", "--select", names],

@@ -7,7 +7,7 @@ imports dlt or touches a network while the graph is imported.
 
 import importlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -17,8 +17,8 @@ from pydantic import Field, model_validator
 from infra_assets.assets import infra_key
 from infra_assets.steps import step_failures
 from lake.accounting import LoadResult
-from lake.settings import Settings, get_settings
-from lake.spec import TableSpec
+from lake.settings import Settings, Target, get_settings
+from lake.spec import Storage, TableSpec
 from orchestration import freshness
 from orchestration.partitions import PARTITIONS, PartitionName, month_of
 from orchestration.sensors import new_file_sensor
@@ -27,6 +27,13 @@ RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, j
 ACCOUNTING = "row_accounting"
 DRIFT = "schema_drift"
 PREVIEW_ROWS = 5
+NEEDED: Mapping[Target, Sequence[str]] = {"local": ["iceberg_namespaces"], "gcp": ["bucket", "datasets", "lake_grant"]}
+ENGINES: Mapping[tuple[Target, Storage], str] = {
+    ("local", "warehouse"): "iceberg",
+    ("local", "lake"): "iceberg",
+    ("gcp", "warehouse"): "bigquery",
+    ("gcp", "lake"): "gcs",
+}
 DISPLAY_TYPES = {"long": "bigint", "string": "varchar"}
 
 
@@ -96,7 +103,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         return latest_partition
 
     def _asset(self) -> dg.AssetsDefinition:
-        spec = self.table
+        spec, target = self.table, get_settings().target
         columns = [
             dg.TableColumn(name, DISPLAY_TYPES.get(c.type, c.type), c.description or None)
             for name, c in spec.columns.items()
@@ -106,10 +113,10 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
 
         @dg.asset(
             key=self.key,
-            deps=[infra_key("iceberg_namespaces")],
+            deps=[infra_key(name) for name in NEEDED[target]],
             description=spec.description,
             group_name="bronze",
-            kinds={"dlt", "iceberg", *self.kinds},
+            kinds={"dlt", ENGINES[target, spec.storage], *self.kinds},
             owners=self.owners,
             partitions_def=PARTITIONS[self.partitions] if self.partitions else None,
             backfill_policy=dg.BackfillPolicy.single_run() if self.partitions else None,

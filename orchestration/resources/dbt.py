@@ -6,7 +6,9 @@ What belongs here: how dbt is started, with which environment and folders. What 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -18,7 +20,7 @@ from packaging import version
 from lake import views
 from lake.duck import connect, exclusive
 from lake.errors import LakeError
-from lake.settings import Settings
+from lake.settings import Settings, Target
 from orchestration.project import DBT_DIR, dbt_project
 
 
@@ -50,15 +52,66 @@ def dbt_resource() -> LakegraphDbt:
 
 def environment(settings: Settings, run_id: str) -> dict[str, str]:
     """The variables that `dbt_project/profiles.yml` and `lake.dbt_plugin` read."""
-    Path(settings.duckdb_path).parent.mkdir(parents=True, exist_ok=True)
     return {
         "LAKEGRAPH_HOME": str(settings.home),
         "LAKEGRAPH_TARGET": settings.target,
+        "LAKEGRAPH_RUN_ID": run_id,
+        **_TARGETS[settings.target].environment(settings),
+    }
+
+
+@contextmanager
+def warehouse(settings: Settings, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """What has to hold while dbt runs: on DuckDB, its lock (after `on_wait`, if another run has it) and bronze's
+    views as they are now.
+    """
+    with _TARGETS[settings.target].session(settings, on_wait):
+        yield
+
+
+def _duckdb_environment(settings: Settings) -> dict[str, str]:
+    Path(settings.duckdb_path).parent.mkdir(parents=True, exist_ok=True)
+    return {
         "LAKEGRAPH_DUCKDB_PATH": str(settings.duckdb_path),
         "LAKEGRAPH_DUCKDB_MEMORY_LIMIT": settings.duckdb_memory_limit,
         "LAKEGRAPH_STAGING": str(settings.staging),
-        "LAKEGRAPH_RUN_ID": run_id,
     }
+
+
+@contextmanager
+def _duckdb_session(settings: Settings, on_wait: Callable[[], object]) -> Iterator[None]:
+    with exclusive(settings.duckdb_path, on_wait):
+        with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
+            views.refresh(connection, settings)
+        yield
+
+
+def _bigquery_environment(settings: Settings) -> dict[str, str]:
+    target = settings.gcp()
+    return {
+        "LAKEGRAPH_GCP_PROJECT": target.project,
+        "LAKEGRAPH_GCP_LOCATION": target.location,
+        "LAKEGRAPH_GCP_MAXIMUM_BYTES_BILLED": str(settings.gcp_maximum_bytes_billed),
+        "LAKEGRAPH_GCP_CONNECTION_NAME": target.connection_name,
+        "LAKEGRAPH_LAKE_URI": target.lake_uri,
+    }
+
+
+@contextmanager
+def _bigquery_session(settings: Settings, on_wait: Callable[[], object]) -> Iterator[None]:  # noqa: ARG001 - as the other
+    yield
+
+
+@dataclass(frozen=True)
+class _DbtTarget:
+    environment: Callable[[Settings], dict[str, str]]
+    session: Callable[[Settings, Callable[[], object]], AbstractContextManager[None]]
+
+
+_TARGETS: Mapping[Target, _DbtTarget] = {
+    "local": _DbtTarget(_duckdb_environment, _duckdb_session),
+    "gcp": _DbtTarget(_bigquery_environment, _bigquery_session),
+}
 
 
 def write_docs(settings: Settings) -> Path:
@@ -79,9 +132,7 @@ def write_docs(settings: Settings) -> Path:
         str(target),
     ]
     command += ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR), "--log-path", str(target)]
-    with exclusive(settings.duckdb_path):
-        with connect(settings.duckdb_path, memory_limit=settings.duckdb_memory_limit) as connection:
-            views.refresh(connection, settings)
+    with warehouse(settings):
         done = subprocess.run(  # noqa: S603 - our own executable and arguments
             command,
             capture_output=True,

@@ -68,7 +68,15 @@
                 {{ compiled_code }}
             )
         {%- else -%}
-            {{ replace_window_by_merge(target_relation, compiled_code, adapter.get_columns_in_relation(existing)) }}
+            {%- set columns = get_quoted_csv(adapter.get_columns_in_relation(existing) | map(attribute='name')) -%}
+            {#- one statement, for such a table takes no part in transactions -#}
+            merge into {{ target_relation }} as dbt_internal_dest
+            using (
+                {{ compiled_code }}
+            ) as dbt_internal_source
+            on false
+            when not matched by source and {{ in_window('dbt_internal_dest.source_month') }} then delete
+            when not matched then insert ({{ columns }}) values ({{ columns }})
         {%- endif -%}
     {%- endcall %}
     {{ run_hooks(post_hooks) }}

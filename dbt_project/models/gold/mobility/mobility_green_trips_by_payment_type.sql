@@ -23,8 +23,8 @@ final as (
             else 'Not recorded'
         end as payment_type_name,
         count(*) as trips,
-        cast(sum(total_amount) as decimal(18, 2)) as revenue,
-        cast(round(sum(tip_amount) / count(tip_amount), 2) as decimal(18, 2)) as avg_tip_amount,
+        {{ money('sum(total_amount)') }} as revenue,
+        {{ money('round(sum(tip_amount) / count(tip_amount), 2)') }} as avg_tip_amount,
         round(
             {{ double('sum(' ~ decimal('trip_distance_miles', 4) ~ ')') }} / count(trip_distance_miles), 4
         ) as avg_distance_miles

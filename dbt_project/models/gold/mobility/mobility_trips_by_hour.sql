@@ -35,7 +35,7 @@ final as (
         service,
         pickup_hour,
         count(*) as trips,
-        cast(sum(total_amount) as decimal(18, 2)) as revenue
+        {{ money('sum(total_amount)') }} as revenue
     from trips
     group by 1, 2
 

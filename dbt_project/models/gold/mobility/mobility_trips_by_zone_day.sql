@@ -74,7 +74,7 @@ final as (
         zones.borough,
         zones.zone,
         days.trips,
-        cast(days.revenue as decimal(18, 2)) as revenue,
+        {{ money('days.revenue') }} as revenue,
         round(days.avg_distance_miles, 4) as avg_distance_miles,
         round(days.avg_duration_seconds, 4) as avg_duration_seconds,
         cast(days.p95_duration_seconds as bigint) as p95_duration_seconds,
