@@ -1,10 +1,20 @@
-{#- Who asks, as JSON: the model or test, the run, the months. BigQuery takes 63 lower-case letters, digits, `_` and `-` a label. -#}
+{#-
+  Who asks, as JSON: the table (`silver.…`) or the test, the run, the months. BigQuery takes 63 lower-case letters, digits, `_`
+  and `-` a label; `lake.gcp.label` does the same for Python's jobs, which name bronze tables.
+-#}
 {% macro job_labels(node) -%}
+    {%- set asset = 'dbt' -%}
+    {%- if node and node.resource_type in ('model', 'seed', 'snapshot') -%}
+        {%- set asset = node.schema ~ '.' ~ node.name -%}
+    {%- elif node -%}
+        {#- the alias of a test with a long name ends in a hash, so that it is told from others when it is cut -#}
+        {%- set asset = node.alias or node.name -%}
+    {%- endif -%}
     {%- set labels = {
         'app': 'lakegraph',
-        'asset': node.name if node else 'dbt',
+        'asset': asset,
         'run': env_var('LAKEGRAPH_RUN_ID', 'manual'),
-        'partition': [var('from_month', none), var('to_month', none)] | select | join('_'),
+        'partition': [var('from_month', none), var('to_month', none)] | select | unique | join('_'),
     } -%}
     {%- set clean = {} -%}
     {%- for name, value in labels.items() -%}

@@ -70,3 +70,9 @@
         {{ relation }}
     {%- endif -%}
 {%- endmacro %}
+
+{#- `partition_by` is written for BigQuery. A DuckDB table has no partitions: only one in DuckLake, where dbt-duckdb means to use
+    it, and it takes no mapping. -#}
+{% macro duckdb__get_partitioned_by(relation, temporary) -%}
+    {{ return(none) }}
+{%- endmacro %}
