@@ -391,8 +391,9 @@ class BigQueryStore:
             return
         columns = {spec.match(name) or name: (name, kind) for name, kind in staged.columns.items()}
         declared = {name: column_type(column.type) for name, column in spec.columns.items()}
+        kinds = {to: declared.get(to, kind).partition("(")[0] for to, (_, kind) in columns.items()}  # the column rounds
         into = [quote(name) for name in columns]
-        values = [f"CAST({quote(name)} AS {declared.get(to, kind)})" for to, (name, kind) in columns.items()]
+        values = [f"CAST({quote(name)} AS {kinds[to]})" for to, (name, _) in columns.items()]
         if delivery.partition is not None:
             into.append(quote(spec.partition_column or ""))
             values.append(_date(delivery.partition))

@@ -50,9 +50,9 @@ RIGHT = (
     "select cast(a as numeric), safe_cast(b as float64), 'a' || cast(length(b) as string) || c from `p`.`d`.`t`",
     "select * except (a) from t qualify row_number() over (partition by b order by c) = 1",
     "select array_agg(a ignore nulls order by a)[safe_ordinal(1)], to_hex(md5('x')), json_value(b, '$.a') from t",
-    "select 'x::y // try_cast(', \"\"\"it's\"\"\" -- hash(a) ilike\n, `double` /* median(x) */ # a::b\n from t",
+    'select \'x::y // try_cast(\', """it\'s""" -- hash(a) ilike\n, `double` /* median(x) */ # a::b\n from t',
     "begin transaction; delete from `t` where m >= date '0001-01-01'; insert into `t` (`a`) select 1; commit transaction;",
-    "create table `t` cluster by m with connection `p.us.c` options(description=\"a 'b' (c)\", labels=[(\"a\", \"b\")]) as (select 1 as m)",
+    'create table `t` cluster by m with connection `p.us.c` options(description="a \'b\' (c)", labels=[("a", "b")]) as (select 1 as m)',
     "select concat('a', 1), substr('https://x', 1), cast(sum(x) as bigint) from t group by all",
 )
 
