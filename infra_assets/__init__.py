@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from infra_assets.gcp import gcp_resources
 from infra_assets.local import local_resources
-from infra_assets.plan import Resource
+from infra_assets.plan import Resource, plan_all
 from lake.settings import Settings, Target
 
 _RESOURCES: Mapping[Target, Callable[[Settings], tuple[Resource, ...]]] = {
@@ -23,3 +23,28 @@ _RESOURCES: Mapping[Target, Callable[[Settings], tuple[Resource, ...]]] = {
 def resources(settings: Settings) -> tuple[Resource, ...]:
     """The resources of the settings' target; no I/O."""
     return _RESOURCES[settings.target](settings)
+
+
+def check_access(settings: Settings) -> None:
+    """Whether the target answers and takes our credentials; reads only. The embedded one always does.
+
+    Raises:
+        LakeError: it does not, or a variable is missing or malformed.
+    """
+    if settings.target == "gcp":
+        from lake import gcp_access
+
+        gcp_access.check_access(settings.gcp())
+
+
+def preflight(settings: Settings) -> None:
+    """Refuse what cannot end well before anything is written: no access, or infrastructure that is in the way.
+
+    The embedded target's is repaired by its steps, or they say why not.
+
+    Raises:
+        LakeError: the first thing that is wrong.
+    """
+    check_access(settings)
+    if settings.target == "gcp":
+        plan_all(resources(settings))

@@ -152,7 +152,10 @@ class Datasets:
         name, patient = _dataset(target, layer), _busy(self.patience)
         try:
             found = client.get_dataset(f"{target.project}.{layer}", retry=patient)
-        except NotFound:
+        except NotFound as error:
+            if "Not found: Project" in str(error):
+                remedy = "set LAKEGRAPH_GCP_PROJECT to the id of one that you may use"
+                raise LakeError(f"{name}: there is no project {target.project}; {remedy}") from error
             if write:
                 new = bigquery.Dataset(f"{target.project}.{layer}")
                 new.location = target.location

@@ -82,9 +82,12 @@ def materialize(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of Dagster and dbt.")] = False,
 ) -> None:
     """Materialize a selection of assets in one run, and print what was read, loaded and rejected."""
-    from orchestration import project, runner
+    from infra_assets import preflight
 
     settings = get_settings()
+    preflight(settings)
+    from orchestration import project, runner
+
     project.prepare()
     from orchestration.build import build_defs
 
@@ -230,27 +233,30 @@ def query(
 @infra_app.command("plan")
 def infra_plan() -> None:
     """Show what apply would change; writes nothing."""
-    from infra_assets import resources
+    from infra_assets import check_access, resources
     from infra_assets.plan import plan_all
 
+    check_access(get_settings())
     _print_changes(plan_all(resources(get_settings())), "nothing to change")
 
 
 @infra_app.command("apply")
 def infra_apply() -> None:
     """Make what is missing. Applying again changes nothing."""
-    from infra_assets import resources
+    from infra_assets import preflight, resources
     from infra_assets.plan import apply_all
 
+    preflight(get_settings())
     _print_changes(apply_all(resources(get_settings())), "nothing changed")
 
 
 @infra_app.command("drift")
 def infra_drift() -> None:
     """Compare the infrastructure with its declaration; exit code 1 if they differ."""
-    from infra_assets import resources
+    from infra_assets import check_access, resources
     from infra_assets.plan import plan_all
 
+    check_access(get_settings())
     changes = plan_all(resources(get_settings()))
     if changes:
         sys.stderr.write(

@@ -6,13 +6,15 @@ What belongs here: one small examination after another, each with a remedy. What
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from dlt_sources.files import redact
+from infra_assets import check_access, resources
+from infra_assets.plan import plan_all
 from lake.errors import LakeError
-from lake.settings import Settings
+from lake.settings import Settings, Target
 
 PYTHONS = (3, 11), (3, 14)
 PACKAGES = (
@@ -52,6 +54,7 @@ def examine(settings: Settings, emulator: Callable[[], tuple[bool, str]] | None 
         _home(settings),
         _disk(settings),
         *_sources(settings),
+        *_TARGETS[settings.target](settings),
         _browser(),
         *([Finding("bigquery emulator", *emulator(), needed=False)] if emulator else []),
     ]
@@ -102,6 +105,28 @@ def _sources(settings: Settings) -> list[Finding]:
         except LakeError as error:
             findings.append(Finding(name, False, str(error)))
     return findings
+
+
+def _embedded(_settings: Settings) -> list[Finding]:
+    return []
+
+
+def _cloud(settings: Settings) -> list[Finding]:
+    """The adapter, the variables, access, and the infrastructure; each rests on those before it."""
+    findings = [_package("dbt-bigquery")]
+    try:
+        target = settings.gcp()
+        findings.append(Finding("project", True, f"{target.project}, {target.location}, gs://{target.bucket}"))
+        check_access(settings)
+        findings.append(Finding("google cloud", True, "answers, and takes the credentials"))
+        changes = plan_all(resources(settings))
+    except LakeError as error:
+        return [*findings, Finding("google cloud", False, str(error))]
+    missing = f"{len(changes)} changes to make; run `lakegraph infra apply`"
+    return [*findings, Finding("infrastructure", not changes, missing if changes else "as declared", needed=False)]
+
+
+_TARGETS: Mapping[Target, Callable[[Settings], list[Finding]]] = {"local": _embedded, "gcp": _cloud}
 
 
 def _browser() -> Finding:

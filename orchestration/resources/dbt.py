@@ -20,6 +20,7 @@ from packaging import version
 from lake import views
 from lake.duck import connect, exclusive
 from lake.errors import LakeError
+from lake.gcp_access import check_access
 from lake.settings import Settings, Target
 from orchestration.project import DBT_DIR, dbt_project
 
@@ -99,6 +100,7 @@ def _bigquery_environment(settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def _bigquery_session(settings: Settings, on_wait: Callable[[], object]) -> Iterator[None]:  # noqa: ARG001 - as the other
+    check_access(settings.gcp())
     yield
 
 
