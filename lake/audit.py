@@ -32,15 +32,16 @@ class Finding:
         return f"{name}: {self.rows_read:,} read, {self.rows_stored:,} stored, {self.rows_rejected:,} rejected"
 
 
-def audit(spec: TableSpec, partitions: Sequence[str], settings: Settings) -> list[Finding]:
+def audit(spec: TableSpec, partitions: Sequence[str], settings: Settings, run_id: str = "manual") -> list[Finding]:
     """Compare the newest account of each partition with the rows stored; metadata only, no data is read.
 
     Args:
         spec: the table.
         partitions: ISO dates, or "" for an unpartitioned table.
         settings: where the tables are.
+        run_id: who asks.
     """
-    store = open_store(settings)
+    store = open_store(settings, run_id)
     accounts, stored, rejected = store.accounts(spec), store.stored_rows(spec), store.stored_rows(spec, rejected=True)
     return [
         Finding(

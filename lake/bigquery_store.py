@@ -8,6 +8,9 @@ transaction replaces the partition, its rejected rows and adds the account: read
 partition is deleted by a literal, so BigQuery touches no other. (dlt's own merge deletes by a subquery, which scans the
 whole table, and which `require_partition_filter` refuses.) dlt's staging tables expire with their dataset's default.
 
+Every query of ours is labelled with the table, run and partition it is for, and refused beyond `maximum_bytes`. dlt's
+own jobs are not: it lets nobody set labels. They are loads, which BigQuery does not bill, and look-ups of its state.
+
 A table whose `storage` is `lake` has one Parquet object a partition: overwriting an object is atomic in GCS, so that is
 the commit of its rows. The account follows it; a load that dies between the two is done again, to the same end.
 """
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from lake.accounting import LoadAccount
 from lake.errors import LakeError, root_cause
-from lake.gcp import LABELS, bigquery_client, clear_errors, storage_client
+from lake.gcp import LABELS, bigquery_client, clear_errors, job_labels, query_config, storage_client
 from lake.quarantine import rejected_schema
 from lake.settings import GcpTarget
 from lake.spec import DECIMAL, TableSpec
@@ -131,9 +134,17 @@ class _Staged:
 
 @dataclass(frozen=True)
 class BigQueryStore:
-    """Implements `lake.store.BronzeStore` on a project."""
+    """Implements `lake.store.BronzeStore` on a project.
+
+    Attributes:
+        target: the project, and where in it.
+        maximum_bytes: a query that would be billed for more is refused.
+        run_id: who asks, for the jobs' labels.
+    """
 
     target: GcpTarget
+    maximum_bytes: int
+    run_id: str
 
     @cached_property
     def _client(self) -> "bigquery.Client":
@@ -196,10 +207,9 @@ class BigQueryStore:
             "QUALIFY row_number() OVER (PARTITION BY partition_key ORDER BY loaded_at DESC) = 1"
         )
         parameter = bigquery.ScalarQueryParameter("table_name", "STRING", spec.table)
-        config = bigquery.QueryJobConfig(query_parameters=[parameter], labels=LABELS)
         with clear_errors(f"{DATASET}.{ACCOUNTS}"):
             try:
-                rows = list(self._client.query_and_wait(sql, job_config=config))
+                rows = list(self._rows(sql, spec.identifier, [parameter]))
             except NotFound:
                 return {}
         names = [f.name for f in fields(LoadAccount)]
@@ -221,7 +231,7 @@ class BigQueryStore:
             sql = f"SELECT NULL, count(*) FROM {name}"  # noqa: S608
         with clear_errors(f"{DATASET}.{table}"):
             try:
-                rows = [row.values() for row in self._client.query_and_wait(sql)]
+                rows = [row.values() for row in self._rows(sql, f"{DATASET}.{table}")]
             except NotFound:
                 return {}
         return {key.isoformat() if key else "": count for key, count in rows if count}
@@ -250,7 +260,7 @@ class BigQueryStore:
                 return listed.to_arrow(create_bqstorage_client=False)
             newest = max(self.accounts(spec))
             sql = f"SELECT * FROM {name} WHERE {spec.partition_column} = DATE '{newest}' LIMIT {rows}"  # noqa: S608
-            return self._client.query_and_wait(sql).to_arrow(create_bqstorage_client=False)
+            return self._rows(sql, spec.identifier).to_arrow(create_bqstorage_client=False)
 
     # -- committing
 
@@ -319,21 +329,23 @@ class BigQueryStore:
         spec = delivery.spec
         accounts = ", ".join(f"{name} {kind}" for name, kind in _ACCOUNT_COLUMNS.items())
         self._run(
+            delivery,
             f"CREATE TABLE IF NOT EXISTS {quote(self._name(ACCOUNTS))} ({accounts}, loaded_at TIMESTAMP) "
-            "CLUSTER BY table_name OPTIONS(description='One row for each load of a bronze table.')"
+            "CLUSTER BY table_name OPTIONS(description='One row for each load of a bronze table.')",
         )
         rejected = {f.name: arrow_column_type(f.type) for f in rejected_schema()}
-        self._make_table(spec, spec.rejected_table, rejected, f"Rows that break a rule of {spec.identifier}.")
+        self._make_table(delivery, spec.rejected_table, rejected, f"Rows that break a rule of {spec.identifier}.")
         if spec.storage == "warehouse":
             declared = {name: column_type(column.type) for name, column in spec.columns.items()}
-            self._make_table(spec, spec.table, declared, spec.description)
+            self._make_table(delivery, spec.table, declared, spec.description)
             arrived = staged[spec.table].columns
             new = {name: kind for name, kind in arrived.items() if not spec.match(name)}
             for name, kind in new.items():
                 table = quote(self._name(spec.table))
-                self._run(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote(name)} {kind}")
+                self._run(delivery, f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote(name)} {kind}")
 
-    def _make_table(self, spec: TableSpec, table: str, columns: dict[str, str], description: str) -> None:
+    def _make_table(self, delivery: Delivery, table: str, columns: dict[str, str], description: str) -> None:
+        spec = delivery.spec
         listed = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
         options = [f"description={literal(description)}", f"labels=[{', '.join(map(_label, LABELS.items()))}]"]
         partitioned, month = "", ""
@@ -345,8 +357,9 @@ class BigQueryStore:
         if spec.cluster_by and table == spec.table:
             clustered = f" CLUSTER BY {', '.join(map(quote, spec.cluster_by))}"
         self._run(
+            delivery,
             f"CREATE TABLE IF NOT EXISTS {quote(self._name(table))} ({listed}{month}, {LOADED_AT} TIMESTAMP)"
-            f"{partitioned}{clustered} OPTIONS({', '.join(options)})"
+            f"{partitioned}{clustered} OPTIONS({', '.join(options)})",
         )
 
     def _transact(self, delivery: Delivery, staged: dict[str, _Staged]) -> None:
@@ -379,7 +392,7 @@ class BigQueryStore:
             reraise=True,
         )
         def attempt() -> None:
-            self._run(";\n".join(statements) + ";", parameters)
+            self._run(delivery, ";\n".join(statements) + ";", parameters)
 
         attempt()
 
@@ -429,18 +442,24 @@ class BigQueryStore:
         listed = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
         prefix = f"gs://{self.target.bucket}/{self._folder(spec)}"
         self._run(
+            delivery,
             f"CREATE OR REPLACE EXTERNAL TABLE {quote(self._name(spec.table))} ({listed}) "
             f"WITH PARTITION COLUMNS ({quote(spec.partition_column or '')} DATE) "
             f"WITH CONNECTION {quote(self.target.connection_name)} "
             f"OPTIONS(format='PARQUET', uris=['{prefix}/*.parquet'], hive_partition_uri_prefix='{prefix}', "
-            f"require_hive_partition_filter=true, description={literal(spec.description)})"
+            f"require_hive_partition_filter=true, description={literal(spec.description)})",
         )
 
-    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
-        from google.cloud import bigquery
-
-        config = bigquery.QueryJobConfig(query_parameters=list(parameters), labels=LABELS)
+    def _run(self, delivery: Delivery, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """A statement of a load."""
+        labels = job_labels(delivery.spec.identifier, self.run_id, delivery.account.partition)
+        config = query_config(self.maximum_bytes, labels, parameters)
         self._client.query(sql, job_config=config).result()
+
+    def _rows(self, sql: str, identifier: str, parameters: Sequence[Any] = ()) -> "bigquery.table.RowIterator":
+        """A question about a table."""
+        config = query_config(self.maximum_bytes, job_labels(identifier, self.run_id), parameters)
+        return self._client.query_and_wait(sql, job_config=config)
 
 
 # `bronze.load_accounts`: the table, then the account's fields in their order. PARTITION is a reserved word.

@@ -1,7 +1,8 @@
-"""Google Cloud's clients, made in one way, and their errors as one line each.
+"""Google Cloud's clients, made in one way, the labels of their jobs, and their errors as one line each.
 
-What belongs here: constructing BigQuery, Storage and Connection clients from the settings, and saying what a failed
-call means. What does not: tables (`lake.bigquery`), infrastructure (`infra_assets.gcp`).
+What belongs here: constructing BigQuery, Storage and Connection clients from the settings, saying in labels who asks,
+and what a failed call means. What does not: tables (`lake.bigquery_store`), infrastructure (`infra_assets.gcp`), and
+what jobs cost (`lake.cost`).
 
 The clients are the official ones, unmodified. What they talk to is decided by environment variables alone:
 `BIGQUERY_EMULATOR_HOST`, `STORAGE_EMULATOR_HOST`, `GOOGLE_APPLICATION_CREDENTIALS`, and for the Connection API, which
@@ -10,7 +11,8 @@ has no such variable, `LAKEGRAPH_GCP_CONNECTION_ENDPOINT`. So what runs in tests
 
 import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,26 @@ if TYPE_CHECKING:
 
 LABELS = {"app": "lakegraph"}
 TIMEOUT_SECONDS = 60.0  # of one request
+LABEL_LENGTH = 63
+
+
+def label(text: str) -> str:
+    """`text` as the value of a label: at most 63 of a-z, 0-9, `_` and `-`; the macro `job_labels` does the same."""
+    return re.sub("[^a-z0-9_-]", "-", text.lower())[:LABEL_LENGTH]
+
+
+def job_labels(asset: str, run: str, partition: str = "") -> dict[str, str]:
+    """Labels of a job: whose it is (`app`), for which asset or table, in which run, of which partition."""
+    return {**LABELS, "asset": label(asset), "run": label(run), "partition": label(partition)}
+
+
+def query_config(
+    maximum_bytes: int, labels: dict[str, str], parameters: Sequence[Any] = ()
+) -> "bigquery.QueryJobConfig":
+    """A query job's configuration: labelled, and refused if it would be billed for more than `maximum_bytes`."""
+    from google.cloud import bigquery
+
+    return bigquery.QueryJobConfig(labels=labels, maximum_bytes_billed=maximum_bytes, query_parameters=list(parameters))
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -111,7 +133,10 @@ def clear_errors(what: str) -> Iterator[None]:
         remedy = "see the roles in docs/gcp.md, and whether the API is enabled and the project right"
         raise LakeError(f"{what}: not allowed: {_reason(error)}; {remedy}") from error
     except google.GoogleAPIError as error:
-        raise LakeError(f"{what}: {_reason(error)}") from error
+        reason = _reason(error)
+        if "limit for bytes billed" in reason:
+            reason = f"{reason.rstrip('.')}; ask for fewer months, or raise LAKEGRAPH_GCP_MAXIMUM_BYTES_BILLED"
+        raise LakeError(f"{what}: {reason}") from error
 
 
 def _reason(error: Exception) -> str:

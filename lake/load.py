@@ -153,7 +153,7 @@ def load(
         raise LakeError(
             f"{spec.identifier}: partition {partition} does not fit a table partitioned by {spec.partition_column}"
         )
-    store = open_store(settings)
+    store = open_store(settings, run_id)
     store.check_declaration(spec)
     report = SourceReport()
     settings.dlt_home.mkdir(parents=True, exist_ok=True)

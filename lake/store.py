@@ -87,25 +87,29 @@ class BronzeStore(Protocol):
         """Some rows of the table."""
 
 
-def _iceberg(settings: Settings) -> BronzeStore:
+def _iceberg(settings: Settings, run_id: str) -> BronzeStore:  # noqa: ARG001 - as the other
     from lake.iceberg_store import IcebergStore
 
     return IcebergStore(settings)
 
 
-def _bigquery(settings: Settings) -> BronzeStore:
+def _bigquery(settings: Settings, run_id: str) -> BronzeStore:
     from lake.bigquery_store import BigQueryStore
 
-    return BigQueryStore(settings.gcp())
+    return BigQueryStore(settings.gcp(), settings.gcp_maximum_bytes_billed, run_id)
 
 
-_STORES: Mapping[Target, Callable[[Settings], BronzeStore]] = {"local": _iceberg, "gcp": _bigquery}
+_STORES: Mapping[Target, Callable[[Settings, str], BronzeStore]] = {"local": _iceberg, "gcp": _bigquery}
 
 
-def open_store(settings: Settings) -> BronzeStore:
+def open_store(settings: Settings, run_id: str = "manual") -> BronzeStore:
     """The store of the settings' target.
+
+    Args:
+        settings: where the tables live.
+        run_id: who asks; BigQuery's jobs carry it as a label.
 
     Raises:
         LakeError: the target's settings are incomplete.
     """
-    return _STORES[settings.target](settings)
+    return _STORES[settings.target](settings, run_id)

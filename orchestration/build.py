@@ -5,7 +5,7 @@ graph it wants, and it does no I/O but reading the manifest and the YAML declara
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import dagster as dg
 from infra_assets.assets import build_infra_assets
 from lake.settings import Target, get_settings
 from orchestration.alerts import build_alert_sensors
+from orchestration.assets.cost import cost
 from orchestration.assets.dbt import dbt_build
 from orchestration.assets.maintenance import maintenance
 from orchestration.assets.serving import kpi_report, published_copy
 from orchestration.automation import build_automation_sensor
+from orchestration.checks.estimated_cost import build_estimated_cost
 from orchestration.checks.source_freshness import build_source_freshness
 from orchestration.resources.dbt import dbt_resource
 from orchestration.schedules import build_schedules
@@ -25,7 +27,11 @@ from orchestration.schedules import build_schedules
 MAX_CONCURRENT_STEPS = 2
 OF_TARGET: Mapping[Target, list[dg.AssetsDefinition]] = {
     "local": [published_copy, kpi_report, maintenance],
-    "gcp": [],
+    "gcp": [cost],
+}
+CHECKS_OF_TARGET: Mapping[Target, list[Callable[[], dg.AssetChecksDefinition]]] = {
+    "local": [],
+    "gcp": [build_estimated_cost],
 }
 PRELOADED = ["orchestration.definitions", "dlt", "pyiceberg.catalog.sql", "duckdb"]
 
@@ -56,7 +62,7 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
     source_freshness = build_source_freshness()
     code = dg.Definitions(
         assets=[*build_infra_assets(), dbt_build, *OF_TARGET[get_settings().target]],
-        asset_checks=[source_freshness],
+        asset_checks=[source_freshness, *(build() for build in CHECKS_OF_TARGET[get_settings().target])],
         schedules=build_schedules(source_freshness, get_settings().target),
         sensors=[build_automation_sensor(), *build_alert_sensors()],
         resources={"dbt": dbt_resource(), **(resource_overrides or {})},

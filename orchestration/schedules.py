@@ -22,7 +22,13 @@ def _maintenance() -> list[dg.ScheduleDefinition]:
     return [dg.ScheduleDefinition(name="maintain_nightly", job=maintain, cron_schedule="30 3 * * *")]
 
 
+def _cost() -> list[dg.ScheduleDefinition]:
+    """BigQuery keeps its own house; what it costs is counted."""
+    audit = dg.define_asset_job("audit_cost", selection=dg.AssetSelection.assets(["ops", "cost"]))
+    return [dg.ScheduleDefinition(name="audit_cost_daily", job=audit, cron_schedule="30 5 * * *")]
+
+
 _OF_TARGET: Mapping[Target, Callable[[], list[dg.ScheduleDefinition]]] = {
     "local": _maintenance,
-    "gcp": list,  # BigQuery keeps its own house
+    "gcp": _cost,
 }

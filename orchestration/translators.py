@@ -67,6 +67,11 @@ def _infrastructure(props: Mapping[str, Any]) -> list[dg.AssetKey]:
     return [] if reads_models else [infra_key(name) for name in NEEDED_BY_MODELS[get_settings().target]]
 
 
+def is_partitioned(props: Mapping[str, Any]) -> bool:
+    """Whether a node is built by partitions."""
+    return bool(_meta(props).get("partitions"))
+
+
 def _meta(props: Mapping[str, Any]) -> Mapping[str, Any]:
     meta: Mapping[str, Any] = (props.get("config", {}).get("meta") or {}).get("lakegraph", {})
     return meta

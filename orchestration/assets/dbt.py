@@ -16,6 +16,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from infra_assets.steps import step_failures
 from lake.errors import LakeError
 from lake.settings import Settings, Target, get_settings
+from orchestration.dbt_costs import with_costs
 from orchestration.partitions import month_of
 from orchestration.project import dbt_project
 from orchestration.resources.dbt import LakegraphDbt, warehouse
@@ -56,7 +57,7 @@ def _check_months(context: dg.AssetExecutionContext, months: list[date], setting
     """
     from lake.store import open_store
 
-    store = open_store(settings)
+    store = open_store(settings, context.run_id)
     sources = {parent for key in context.selected_asset_keys for parent in context.assets_def.asset_deps[key]}
     for source in sorted(s for s in sources if s.path[0] == "bronze"):
         table = "_".join(source.path[1:])
@@ -69,7 +70,7 @@ def _check_months(context: dg.AssetExecutionContext, months: list[date], setting
 # On BigQuery dagster-dbt's count has no filter, which large tables refuse; dbt itself reports the rows it wrote.
 _METADATA: Mapping[Target, Callable[[DbtCliInvocation], Iterable[Any]]] = {
     "local": lambda invocation: invocation.stream().fetch_row_counts().fetch_column_metadata(),
-    "gcp": lambda invocation: invocation.stream(),
+    "gcp": with_costs,
 }
 
 

@@ -193,7 +193,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
             "dagster/row_count": last.total_rows,
             **totals,
             "loads": dg.MetadataValue.table(loads),
-            "preview": dg.MetadataValue.md(_preview(self.table, settings)),
+            "preview": dg.MetadataValue.md(_preview(self.table, settings, last.account.run_id)),
             **({"casts": dg.MetadataValue.md("\n".join(f"- {n}" for n in notes))} if notes else {}),
             **({"iceberg_snapshot": str(last.snapshot_id)} if last.snapshot_id else {}),
         }
@@ -201,7 +201,8 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
     def _accounting(self, results: list[tuple[LoadResult, float]], settings: Settings) -> dg.AssetCheckResult:
         from lake.audit import audit
 
-        findings = audit(self.table, [r.account.partition for r, _ in results], settings)
+        run_id = results[-1][0].account.run_id
+        findings = audit(self.table, [r.account.partition for r, _ in results], settings, run_id)
         wrong = [f for f in findings if f.unaccounted]
         return dg.AssetCheckResult(
             check_name=ACCOUNTING,
@@ -248,11 +249,11 @@ def _account_metadata(result: LoadResult) -> dict[str, Any]:
     }
 
 
-def _preview(spec: TableSpec, settings: Settings) -> str:
+def _preview(spec: TableSpec, settings: Settings, run_id: str) -> str:
     """The first rows of the table as a Markdown table."""
     from lake.store import open_store
 
-    rows = open_store(settings).preview(spec, PREVIEW_ROWS)
+    rows = open_store(settings, run_id).preview(spec, PREVIEW_ROWS)
     if not rows.num_rows:
         return "no rows"
     head = ["| " + " | ".join(rows.column_names) + " |", "|" + " --- |" * rows.num_columns]
