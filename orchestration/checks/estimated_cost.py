@@ -63,14 +63,19 @@ def build_estimated_cost() -> dg.AssetChecksDefinition:
         settings = get_settings()
         selected = sorted(key.asset_key for key in context.selected_asset_check_keys)
         with step_failures():
-            yield from _verdicts({key: models[key] for key in selected}, dbt, settings, context.run)
+            yield from verdicts({key: models[key] for key in selected}, dbt, settings, context.run)
 
     return estimated_cost
 
 
-def _verdicts(
+def verdicts(
     models: Mapping[dg.AssetKey, Mapping[str, Any]], dbt: LakegraphDbt, settings: Settings, run: dg.DagsterRun
 ) -> Iterator[dg.AssetCheckResult]:
+    """Estimate each model's query as `run` compiled it, or as dbt compiles it now, and compare with the budget.
+
+    Raises:
+        LakeError: BigQuery refuses a query.
+    """
     from lake.cost import estimate
     from lake.gcp import bigquery_client
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -18,6 +19,7 @@ from lake.errors import LakeError
 from lake.gcp import bigquery_client
 from lake.settings import Settings, get_settings
 from orchestration.assets import cost
+from orchestration.checks.estimated_cost import compiled_sql, verdicts
 from orchestration.dbt_costs import adapter_response, cost_metadata
 from orchestration.runner import open_instance
 
@@ -103,7 +105,8 @@ def test_no_query_of_ours_is_without_its_run(settings, run):
     others = [job for job in found if (job.labels or {}).get("run") != run.run_id]
     assert [job.job_id for job in others if (job.labels or {}).get("app")] == []
     # dlt lets nobody set labels: what is left are its loads and what it asks and notes about its own state
-    assert [job.query for job in others if job.job_type == "query" and "_dlt_" not in job.query] == []
+    queries = [job.query for job in others if job.job_type == "query" and job.parent_job_id is None]
+    assert [sql for sql in queries if "_dlt_" not in sql and "bronze_staging" not in sql] == []
 
 
 def test_a_model_has_what_its_job_used_as_metadata(settings, run, events):
@@ -131,6 +134,32 @@ def test_an_estimate_over_the_budget_warns_and_says_how_much(events):
     assert metadata["estimated_bytes"] > metadata["budget_bytes"] == 1
     assert metadata["months"] == "2023-01"
     assert "LAKEGRAPH_GCP_RUN_BUDGET_BYTES" in check.description
+
+
+def test_a_check_by_itself_has_what_is_missing_compiled_for_every_month(settings, run):
+    """What the run's build compiled is taken as it is; dbt is started once, for the rest."""
+    here, missing = (
+        {"name": name, "package_name": "p", "original_file_path": f"{name}.sql"} for name in ("here", "gone")
+    )
+    alone = dg.DagsterRun("j", run_id="alone", tags={"dagster/partition": "2023-01"})
+    started: list[list[str]] = []
+
+    class Dbt:
+        def run(self, args: list[str], settings: Settings, run_id: str, **_: Any) -> Any:
+            started.append(args)
+            compiled_sql(settings.dbt_target / run_id, missing).write_text("SELECT 1")
+            return SimpleNamespace(wait=lambda: None)
+
+    compiled = compiled_sql(settings.dbt_target / "alone", here)
+    compiled.parent.mkdir(parents=True)
+    compiled.write_text("SELECT count(*) FROM silver.mobility_fhv_trips__duplicates WHERE source_month = '2023-01-01'")
+    models = {dg.AssetKey(node["name"]): node for node in (here, missing)}
+    found = {check.asset_key.path[0]: check for check in verdicts(models, Dbt(), settings, alone)}
+    assert started == [["compile", "--select", "gone"]]
+    assert {name: (check.passed, check.metadata["months"].value) for name, check in found.items()} == {
+        "here": (False, "2023-01"),
+        "gone": (True, "every month"),
+    }
 
 
 def test_an_estimate_runs_nothing_and_names_what_is_wrong(settings, run):
