@@ -94,7 +94,9 @@ def test_every_variable_that_the_profile_reads_is_set(tmp_path: Path) -> None:
 
     read = re.findall(r"env_var\('(\w+)'", (project.DBT_DIR / "profiles.yml").read_text())
     assert read
-    assert set(read) <= set(environment(Settings(home=tmp_path), "run-1"))
+    local = environment(Settings(home=tmp_path), "run-1")
+    cloud = environment(Settings(home=tmp_path, target="gcp", gcp_project="a-project", gcp_bucket="a-lake"), "run-1")
+    assert set(read) <= {*local, *cloud}
 
 
 def test_no_secret_is_handed_to_dbt(tmp_path: Path) -> None:
@@ -117,6 +119,8 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "models").mkdir(parents=True)
     for name in ("dbt_project.yml", "profiles.yml"):
         shutil.copy(project.DBT_DIR / name, folder / name)
+    (folder / "macros").mkdir()
+    shutil.copy(project.DBT_DIR / "macros" / "labels.sql", folder / "macros")  # every query's comment is made by it
     (folder / "models" / "one.sql").write_text(MODEL)
     monkeypatch.setenv("LAKEGRAPH_DUCKDB_PATH", str(tmp_path / "work.duckdb"))
     monkeypatch.setattr(project, "DBT_DIR", folder)
