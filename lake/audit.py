@@ -62,6 +62,11 @@ def audit(spec: TableSpec, partitions: Sequence[str], settings: Settings) -> lis
     ]
 
 
+def is_loaded(identifier: str, settings: Settings) -> bool:
+    """Whether the table exists."""
+    return open_catalog(settings).table_exists(identifier)
+
+
 def absent_partitions(identifier: str, partitions: Sequence[str], settings: Settings) -> list[str]:
     """Those of `partitions` (ISO dates) that the table was never loaded for; none if it is not partitioned."""
     from pyiceberg.exceptions import NoSuchTableError
