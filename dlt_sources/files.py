@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 MAGIC = b"PAR1"
+OBJECT_STORES = {"gs", "s3"}
 SMALLEST_PARQUET = 12  # two magic words and the footer's length
 ABSENT = (403, 404, 410)  # object stores answer 403 for a missing object where listing is not allowed
 
@@ -142,6 +143,13 @@ def _object_store(url: str) -> Iterator[None]:
         raise LakeError(f"{redact(url)}: {type(error).__name__}; check the credentials in the environment") from None
 
 
+def _check_scheme(url: str) -> None:
+    """Refuse at once what would only fail after every attempt."""
+    scheme = urlsplit(url).scheme
+    if scheme not in OBJECT_STORES:
+        raise LakeError(f"{redact(url)}: {scheme}:// is not supported; a path, file, http, https, gs or s3 is")
+
+
 def _copy(settings: Settings, url: str, target: Path) -> None:
     local = _local_path(url)
     if local is not None:
@@ -151,6 +159,7 @@ def _copy(settings: Settings, url: str, target: Path) -> None:
     elif url.startswith(("http://", "https://")):
         _http(settings, "GET", url, target)
     else:
+        _check_scheme(url)
         with _object_store(url):
             filesystem, path = _filesystem(url)
             filesystem.get_file(path, str(target))
@@ -195,6 +204,7 @@ def probe(settings: Settings, base: str, candidates: Sequence[str]) -> str | Non
                 headers = _http(settings, "HEAD", url, None)
                 return headers.get("etag") or f"{headers.get('last-modified')}-{headers.get('content-length')}"
             else:
+                _check_scheme(url)
                 with _object_store(url):
                     filesystem, path = _filesystem(url)
                     info = filesystem.info(path)

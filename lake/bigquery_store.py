@@ -236,6 +236,10 @@ class BigQueryStore:
                 return {}
         return {key.isoformat() if key else "": count for key, count in rows if count}
 
+    def is_loaded(self, table: str) -> bool:
+        """By the API."""
+        return self._find(table) is not None
+
     def absent_partitions(self, table: str, partitions: Sequence[str]) -> list[str]:
         """By a count; a table without the column of partitions has none that could be absent."""
         found = self._find(table)

@@ -120,6 +120,10 @@ class IcebergStore:
         counts = iceberg.rows_by_partition(table) if table else {}
         return {key.isoformat() if key else "": rows for key, rows in counts.items()}
 
+    def is_loaded(self, table: str) -> bool:
+        """By the catalog."""
+        return bool(self._catalog.table_exists(f"bronze.{table}"))
+
     def absent_partitions(self, table: str, partitions: Sequence[str]) -> list[str]:
         """From the manifests."""
         found = self._find(f"bronze.{table}")

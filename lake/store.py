@@ -80,6 +80,9 @@ class BronzeStore(Protocol):
     def stored_rows(self, spec: TableSpec, *, rejected: bool = False) -> dict[str, int]:
         """Rows that the table (or its quarantine) holds now, by partition, counted independently of the accounts."""
 
+    def is_loaded(self, table: str) -> bool:
+        """Whether `bronze.<table>` exists."""
+
     def absent_partitions(self, table: str, partitions: Sequence[str]) -> list[str]:
         """Those of `partitions` that `bronze.<table>` holds no rows of; none if it is not partitioned."""
 

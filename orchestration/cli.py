@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -38,6 +39,9 @@ app.add_typer(infra_app, name="infra")
 app.add_typer(sandbox_app, name="sandbox")
 
 
+MAX_PRINTED = 1_000  # rows of a table on the screen
+
+
 class Format(StrEnum):
     """How rows are printed."""
 
@@ -61,12 +65,46 @@ def main() -> None:
         sys.exit(1)
 
 
+def _graph() -> tuple[Any, ModuleType]:
+    """The definitions, with the manifest made anew first if dbt's files have changed; and the module that runs them.
+
+    Raises:
+        LakeError: a declaration or a model is wrong; says which and what.
+    """
+    from orchestration import project
+
+    project.prepare()  # before anything is imported that reads the manifest
+    from dagster import DagsterError
+
+    from orchestration import runner
+
+    try:
+        from orchestration.build import build_defs
+
+        return build_defs(), runner
+    except (DagsterError, ValueError) as error:
+        raise LakeError(_fault(error)) from error
+
+
+def _fault(error: BaseException) -> str:
+    """What is wrong with the graph: Dagster tells it in a tree, at whose root is pydantic's list."""
+    from pydantic import ValidationError
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ValidationError):
+            lines = str(cause).splitlines()[1:3]  # where, what
+            return ": ".join(line.split(" [type=")[0].strip(" `") for line in lines)
+        last, cause = cause, cause.__cause__ or cause.__context__
+    return " ".join(str(last).split())
+
+
 @app.command()
 def materialize(
     select: Annotated[
         str,
         typer.Option(
-            help="Dagster's selection syntax ('group:gold', '+gold/mobility/users_by_city'), "
+            help="Dagster's selection syntax ('group:gold', '+gold/mobility/users_by_city' with all that is upstream), "
             "or key patterns ('*green*', 'bronze/mobility/* silver/mobility/*')."
         ),
     ],
@@ -86,12 +124,7 @@ def materialize(
 
     settings = get_settings()
     preflight(settings)
-    from orchestration import project, runner
-
-    project.prepare()
-    from orchestration.build import build_defs
-
-    defs = build_defs()
+    defs, runner = _graph()
     keys = runner.resolve(select, defs)
     tags = runner.partition_tags(keys, defs, partition, first, last)
     extra = runner.needed_besides(keys, defs, settings)
@@ -148,6 +181,8 @@ def _progress(console: "Console", total: int) -> Iterator[Any]:
         seen: set[str] = set()
 
         def show(progress: Any) -> None:
+            for note in progress.notes:
+                console.print(note, soft_wrap=True)
             for name in progress.messages:  # a partitioned asset says so once for each partition
                 if name not in seen and not console.is_terminal:
                     console.print(f"materialized {name}", soft_wrap=True)
@@ -162,10 +197,10 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
 
     table = Table(title=f"run {summary.run_id}", title_justify="left")
     table.add_column("asset", no_wrap=True)
-    for name in ("read", "loaded", "rejected", "duplicates", "seconds"):
+    for name in ("read", "loaded", "rejected", "duplicates", "in table", "seconds"):
         table.add_column(name, justify="right")
     for row in summary.rows:
-        numbers = (row.read, row.loaded, row.rejected, row.duplicates)
+        numbers = (row.read, row.loaded, row.rejected, row.duplicates, row.total)
         cells = ["" if n is None else f"{n:,}" for n in numbers]
         table.add_row(row.asset, *cells, "" if row.seconds is None else f"{row.seconds:.1f}")
     if not console.is_terminal:
@@ -186,12 +221,7 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
 @app.command()
 def assets(select: Annotated[str, typer.Option(help="As for materialize.")] = "*") -> None:
     """List the keys of the graph with their partitions."""
-    from orchestration import project, runner
-
-    project.prepare()
-    from orchestration.build import build_defs
-
-    defs = build_defs()
+    defs, runner = _graph()
     graph = defs.resolve_asset_graph()
     for key in sorted(runner.resolve(select, defs)):
         partitions = graph.get(key).partitions_def
@@ -208,6 +238,8 @@ def query(
     """Query the published copy, read-only. It can be read at any time, also while a run is under way."""
     from lake import publish
 
+    if not sql.strip():
+        raise LakeError('the query is empty; for the tables that there are: lakegraph query "show all tables"')
     rows = publish.query(get_settings(), sql)
     if output is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -219,7 +251,11 @@ def query(
     else:
         from rich.table import Table
 
-        table = Table(caption=f"{rows.num_rows:,} rows", caption_justify="left")
+        caption = f"{rows.num_rows:,} rows"
+        if rows.num_rows > MAX_PRINTED:
+            caption = f"the first {MAX_PRINTED:,} of {caption}; --format csv prints all"
+            rows = rows.slice(0, MAX_PRINTED)
+        table = Table(caption=caption, caption_justify="left")
         for column in rows.schema:
             table.add_column(column.name)
         for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
@@ -331,10 +367,10 @@ def dev(
     ] = "127.0.0.1",
 ) -> None:
     """Run the Dagster UI with its daemon, on the instance that `lakegraph materialize` writes to."""
+    settings = get_settings()
+    _graph()  # what is wrong with it is said here, in a line
     from orchestration import liveness, project, runner
 
-    settings = get_settings()
-    project.prepare()
     with runner.open_instance(settings) as instance:
         liveness.bury_dead_runs(instance)
     os.environ["LAKEGRAPH_HOME"] = str(settings.home)

@@ -103,7 +103,7 @@ def _sources(settings: Settings) -> list[Finding]:
         try:
             findings.append(Finding(name, True, redact(settings.endpoint(name))))
         except LakeError as error:
-            findings.append(Finding(name, False, str(error)))
+            findings.append(Finding(name, False, str(error).removeprefix(f"{name}: ")))
     return findings
 
 

@@ -4,6 +4,7 @@ What belongs here: where the project is, and keeping its manifest current. What 
 (`assets/dbt.py`).
 """
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -29,13 +30,23 @@ def _sources() -> list[Path]:
     return [*files, DBT_DIR / "dbt_project.yml", DBT_DIR / "profiles.yml"]
 
 
+def _digest() -> str:
+    """Of the project's files: names and contents, so that one that was taken away counts too."""
+    digest = hashlib.sha256()
+    for path in sorted(_sources()):
+        digest.update(f"{path.relative_to(DBT_DIR)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _parsed() -> Path:
+    """Where the digest of the files is kept that the manifest was made from."""
+    return dbt_project.manifest_path.with_name("manifest.sources")
+
+
 def manifest_is_stale() -> bool:
-    """Whether a file of the project is newer than the manifest, or there is no manifest."""
-    manifest = dbt_project.manifest_path
-    if not manifest.exists():
-        return True
-    built = manifest.stat().st_mtime
-    return any(path.stat().st_mtime > built for path in _sources())
+    """Whether the manifest is missing, or was made from other files than there are now."""
+    return not dbt_project.manifest_path.exists() or not _parsed().exists() or _parsed().read_text() != _digest()
 
 
 def prepare() -> None:
@@ -49,6 +60,7 @@ def prepare() -> None:
         return
     target = dbt_project.manifest_path.parent
     target.mkdir(parents=True, exist_ok=True)
+    digest = _digest()  # before dbt reads them: who changes a file meanwhile has it parsed again
     with tempfile.TemporaryDirectory(dir=target, prefix="parse-") as folder:
         command = [
             sys.executable,
@@ -71,6 +83,8 @@ def prepare() -> None:
         if done.returncode:
             raise RuntimeError(f"dbt cannot parse {DBT_DIR}:\n{done.stdout}{done.stderr}")
         (Path(folder) / "manifest.json").replace(dbt_project.manifest_path)
+        (Path(folder) / "manifest.sources").write_text(digest)
+        (Path(folder) / "manifest.sources").replace(_parsed())
 
 
 if os.getenv("DAGSTER_IS_DEV_CLI") or not dbt_project.manifest_path.exists():

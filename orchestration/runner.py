@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 SYNTAX = re.compile(r"[:+()\"]|\b(?:and|or|not)\b")
+LINEAGE = re.compile(r"(?=.*\+)(\+?)([\w/*-]+)(\+?)")
 INFRA_PENDING = "infra"
 PUBLISH = dg.AssetKey(["serving", "duckdb"])
 POLL_SECONDS = 0.3
@@ -47,6 +48,7 @@ class AssetRow:
     loaded: int | None = None
     rejected: int | None = None
     duplicates: int | None = None
+    total: int | None = None  # rows in the table after the run, whichever partitions they are of
     seconds: float | None = None
 
 
@@ -85,6 +87,7 @@ class Progress:
     done: int = 0
     running: str = ""
     messages: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def parse_selection(text: str) -> dg.AssetSelection:
@@ -97,6 +100,8 @@ def parse_selection(text: str) -> dg.AssetSelection:
     from dagster import DagsterError
 
     words = text.split()
+    if len(words) == 1 and (lineage := LINEAGE.fullmatch(text)):
+        text = '{}key:"{}"{}'.format(*lineage.groups())  # a bare key would be one step up or down only
     if not words:
         raise LakeError("--select is empty: give a selection such as '*', 'bronze/mobility/*' or 'group:gold'")
     try:
@@ -258,12 +263,15 @@ def _follow(
                 continue
             if event.is_step_start:
                 progress.running = event.step_key or ""
+            elif event.is_step_up_for_retry:
+                progress.notes.append(f"{_asset_of(event)}: {_first_line(event.step_retry_data.error)}; trying again")
             elif event.is_step_success or event.is_step_failure:
                 progress.done += 1
             elif event.is_step_materialization and event.asset_key:
                 progress.messages.append(event.asset_key.to_user_string())
         show(progress)
         progress.messages.clear()
+        progress.notes.clear()
         if last:
             return
         stop.wait(POLL_SECONDS)
@@ -310,12 +318,13 @@ def materialize(
         finally:
             stop.set()
             follower.join()
-        return _summarise(instance, run_id, result.success, time.perf_counter() - started, settings, tags)
+        return _summarise(instance, run_id, keys, result.success, time.perf_counter() - started, settings, tags)
 
 
 def _summarise(
     instance: dg.DagsterInstance,
     run_id: str,
+    keys: set[dg.AssetKey],
     success: bool,
     seconds: float,
     settings: Settings,
@@ -324,7 +333,7 @@ def _summarise(
     from dagster._core.events import DagsterEventType as Kind
 
     rows: dict[str, AssetRow] = {}
-    failed, checks, cause, report = [], 0, "", None
+    failed, checks, cause = [], 0, ""
     for entry in instance.all_logs(run_id):
         event = entry.dagster_event
         if event is None:
@@ -333,8 +342,6 @@ def _summarise(
             name = event.asset_key.to_user_string()
             metadata = event.step_materialization_data.materialization.metadata
             rows[name] = _row(name, metadata, rows.get(name))
-            if name == "serving/kpi_report":
-                report = str(metadata["path"].value)
         elif event.event_type == Kind.ASSET_CHECK_EVALUATION:
             checks += 1
             evaluation = event.asset_check_evaluation_data
@@ -348,16 +355,19 @@ def _summarise(
         elif event.event_type == Kind.RUN_FAILURE and not cause:
             cause = event.message or "the run failed"
     _accounts(rows, settings, tags)
+    left_out = sorted({key.to_user_string() for key in keys} - rows.keys())
+    if success and left_out:
+        cause = f"{left_out[0]}: was selected, and the run has not materialized it"
     return Summary(
         run_id,
-        success,
-        "" if success else cause,
+        success and not left_out,
+        cause,
         list(rows.values()),
         failed,
         checks,
         seconds,
         _peak_mb(),
-        report,
+        str(settings.reports / "kpi.html") if "serving/kpi_report" in rows else None,
     )
 
 
@@ -370,19 +380,20 @@ def _row(name: str, metadata: Any, before: AssetRow | None) -> AssetRow:
         return metadata[key].value if key in metadata else None
 
     if (loaded := number("rows_loaded")) is None:
-        return AssetRow(name, loaded=number("dagster/row_count"), seconds=number("Execution Duration"))
+        return AssetRow(name, total=number("dagster/row_count"), seconds=number("Execution Duration"))
     past = before or AssetRow(name, 0, 0, 0)
     return AssetRow(
         name,
         read=(past.read or 0) + number("rows_read"),
         loaded=(past.loaded or 0) + loaded,
         rejected=(past.rejected or 0) + number("rows_rejected"),
+        total=number("dagster/row_count") or past.total,
     )
 
 
 def _seconds(rows: dict[str, AssetRow], event: Any, seconds: float) -> None:
     """A step's duration goes to its asset if it made one alone; dbt's models carry their own."""
-    name = (event.step_key or "").replace("__", "/")
+    name = _asset_of(event)
     if name in rows and rows[name].seconds is None:
         rows[name].seconds = seconds
 
@@ -391,12 +402,19 @@ def _cause(event: Any) -> str:
     """The first line of the innermost cause of a failed step."""
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
-        text = str(data.user_failure_data.description)
-    else:
-        from orchestration.alerts import reason_of
+        return f"{_asset_of(event)}: {str(data.user_failure_data.description).splitlines()[0]}"
+    return f"{_asset_of(event)}: {_first_line(data.error)}"
 
-        text = reason_of(data.error)
-    return f"{event.step_key}: {text.splitlines()[0]}"
+
+def _first_line(error: Any) -> str:
+    from orchestration.alerts import reason_of
+
+    return reason_of(error).splitlines()[0] if error else "failed"
+
+
+def _asset_of(event: Any) -> str:
+    """A step's name as its asset's key, where it makes one: `bronze__mobility__users` is `bronze/mobility/users`."""
+    return str(event.step_key or "").replace("__", "/")
 
 
 def _accounts(rows: dict[str, AssetRow], settings: Settings, tags: dict[str, str]) -> None:

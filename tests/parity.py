@@ -74,8 +74,10 @@ def differences(table: str, left: pa.Table, right: pa.Table) -> list[Difference]
         joined = " AND ".join(f"l.{quote(name)} IS NOT DISTINCT FROM r.{quote(name)}" for name in (*key, "nth"))
         shown = "concat_ws(', ', " + ", ".join(f"coalesce(l.{quote(n)}, r.{quote(n)})::VARCHAR" for n in key) + ")"
         selects = [
-            (f"SELECT {shown}, '', l.nth IS NOT NULL, r.nth IS NOT NULL FROM l FULL JOIN r ON {joined} "
-            "WHERE l.nth IS NULL OR r.nth IS NULL")
+            (
+                f"SELECT {shown}, '', l.nth IS NOT NULL, r.nth IS NOT NULL FROM l FULL JOIN r ON {joined} "
+                "WHERE l.nth IS NULL OR r.nth IS NULL"
+            )
         ]
         selects += [
             f"SELECT {shown}, '{name}', l.{quote(name)}, r.{quote(name)} FROM l JOIN r ON {joined} "

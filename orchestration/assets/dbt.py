@@ -49,11 +49,11 @@ def failure_cause(run_results: Mapping[str, Any]) -> str:
     return ""
 
 
-def _check_months(context: dg.AssetExecutionContext, months: list[date], settings: Settings) -> None:
-    """Refuse to build a month of silver that bronze does not hold: it would be empty, and green.
+def _check_sources(context: dg.AssetExecutionContext, months: list[date], settings: Settings) -> None:
+    """Refuse to build silver on a table, or a month of it, that bronze does not hold: it would be empty, and green.
 
     Raises:
-        LakeError: names the table and the month.
+        LakeError: names the table, and the month.
     """
     from lake.store import open_store
 
@@ -61,6 +61,8 @@ def _check_months(context: dg.AssetExecutionContext, months: list[date], setting
     sources = {parent for key in context.selected_asset_keys for parent in context.assets_def.asset_deps[key]}
     for source in sorted(s for s in sources if s.path[0] == "bronze"):
         table = "_".join(source.path[1:])
+        if not store.is_loaded(table):
+            raise LakeError(f"bronze.{table} is not loaded yet: materialize {source.to_user_string()} first")
         if absent := store.absent_partitions(table, [month.isoformat() for month in months]):
             raise LakeError(
                 f"bronze.{table} holds no {absent[0][:7]}: materialize {source.to_user_string()} for it first"
@@ -89,7 +91,7 @@ def dbt_build(context: dg.AssetExecutionContext, dbt: LakegraphDbt) -> Iterator[
     with step_failures(), warehouse(settings, on_wait=lambda: context.log.info(WAITING)):
         partitioned = context.has_partition_key or context.has_partition_key_range
         months = [month_of(key) for key in context.partition_keys] if partitioned else []
-        _check_months(context, months, settings)
+        _check_sources(context, months, settings)
         invocation = dbt.run(build_args(months), settings, context.run_id, context=context)
         try:
             yield from _METADATA[settings.target](invocation)

@@ -246,6 +246,20 @@ def test_a_run_that_cannot_begin(home, here, arguments, reason):
     assert not home.path.exists()
 
 
+def test_silver_on_bronze_that_was_never_loaded(home):
+    done = home.start("materialize", "--select", "gold/mobility/users_by_city silver/mobility/users").wait()
+    assert done.code == 1
+    assert done.first == (
+        "error: dbt_build: bronze.mobility_users is not loaded yet: materialize bronze/mobility/users first"
+    )
+
+
+def test_an_empty_query(home, here):
+    done = here(home, "query", " ")
+    assert (done.code, done.out) == (1, "")
+    assert done.first.startswith("error: the query is empty")
+
+
 # -- materialize: what fails ---------------------------------------------------------------------------------
 
 GREEN = ("materialize", "--select", "bronze/mobility/green_trips", "--partition")
@@ -288,7 +302,7 @@ def test_a_month_that_cannot_be_loaded(served, month, content, reason):
     assert done.code == 1
     assert "materialized" not in done.out
     url = f"{home.tlc_base}/{tlc.file_name('green', month)}"
-    assert done.first.startswith(f"error: bronze__mobility__green_trips: {url}: {reason}")
+    assert done.first.startswith(f"error: bronze/mobility/green_trips: {url}: {reason}")
     assert "Traceback" not in done.err
     assert str(home.settings.dagster_home / "lakegraph.log") in done.err
     assert (lakes.state(home.settings), home.contents(), home.settings.published_path.stat().st_ino) == before

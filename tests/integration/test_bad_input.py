@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from lakes import Answer, load_green, load_table, refused
 
-from lake.errors import LakeError
+from dlt_sources.files import fetch
+from lake.errors import LakeError, TransientError
 from sandbox import tlc
 from sandbox.server import SandboxServer
 from sandbox.users import USERS
@@ -473,3 +474,14 @@ def test_fewer_users_than_announced_leave_the_table(served):
         short = web.model_copy(update={"users_api": url})
         message = refused(short, partial(load_table, short, "users"))
     assert message == f"{url}/users: announced 10 users and sent 5; the table is left as it was"
+
+
+@pytest.mark.parametrize("base", ["ftp://host/tlc", "hdfs://host/tlc"])
+def test_a_base_that_nothing_reads_is_refused_at_once(lake, base):
+    """The fault: it was asked for again and again, and then said `gaierror`."""
+    with pytest.raises(LakeError) as raised:
+        fetch(lake, base, ["green_tripdata_2023-01.parquet"], lake.staging)
+    assert not isinstance(raised.value, TransientError)
+    assert str(raised.value).startswith(
+        f"{base}/green_tripdata_2023-01.parquet: {base.split(':')[0]}:// is not supported"
+    )

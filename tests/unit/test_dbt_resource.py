@@ -23,6 +23,9 @@ BROKEN = "select * from {{ ref('nowhere') }}\n"
 # -- the resource ------------------------------------------------------------------------------------------
 
 
+KEPT = ["manifest.json", "manifest.sources"]
+
+
 def test_the_base_class_still_has_what_is_overridden() -> None:
     """`_cli_version` is private to dagster-dbt: if it is renamed, each step silently costs 6 s more."""
     theirs, ours = DbtCliResource.__dict__["_cli_version"], LakegraphDbt.__dict__["_cli_version"]
@@ -132,17 +135,12 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "target").iterdir())
 
 
-def newer(path: Path, than: Path) -> None:
-    seconds = than.stat().st_mtime + 10
-    os.utime(path, (seconds, seconds))
-
-
 def test_the_manifest_is_made_whole_renewed_when_stale_and_kept_when_dbt_refuses(copy: Path) -> None:
     manifest = copy / "target" / "manifest.json"
     assert project.manifest_is_stale()
     project.prepare()
     assert "model.lakegraph.one" in json.loads(manifest.read_text())["nodes"]
-    assert names(copy) == ["manifest.json"], "nothing of the parse is left behind"
+    assert names(copy) == KEPT, "nothing of the parse is left behind"
     assert not project.manifest_is_stale()
 
     made = manifest.stat()
@@ -153,39 +151,46 @@ def test_the_manifest_is_made_whole_renewed_when_stale_and_kept_when_dbt_refuses
     content = manifest.read_bytes()
     model = copy / "models" / "one.sql"
     model.write_text(BROKEN)
-    newer(model, manifest)
     assert project.manifest_is_stale()
     with pytest.raises(RuntimeError) as raised:
         project.prepare()
     assert str(copy) in str(raised.value)
     assert "nowhere" in str(raised.value), "dbt's own words name what is wrong"
     assert manifest.read_bytes() == content, "the graph goes on with the manifest it has"
-    assert names(copy) == ["manifest.json"]
+    assert names(copy) == KEPT
+
+
+@pytest.fixture
+def parsed(copy: Path) -> Path:
+    """The copy with a manifest that is of its files, without the 5 s of dbt."""
+    project._parsed().parent.mkdir()
+    project.dbt_project.manifest_path.write_text("{}")
+    project._parsed().write_text(project._digest())
+    assert not project.manifest_is_stale()
+    return copy
 
 
 @pytest.mark.parametrize("file", ["models/one.sql", "dbt_project.yml", "profiles.yml", "macros/new.sql", "seeds/a.csv"])
-def test_a_manifest_older_than_any_file_of_the_project_is_stale(copy: Path, file: str) -> None:
-    manifest = copy / "target" / "manifest.json"
-    manifest.parent.mkdir()
-    manifest.write_text("{}")
-    newer(manifest, copy / "models" / "one.sql")
-    newest = max(path.stat().st_mtime for path in copy.rglob("*.*"))
-    os.utime(manifest, (newest, newest))
-    assert not project.manifest_is_stale()
-    path = copy / file
+def test_a_file_that_is_new_or_has_changed_makes_the_manifest_stale(parsed: Path, file: str) -> None:
+    path = parsed / file
     path.parent.mkdir(exist_ok=True)
-    path.touch()
-    newer(path, manifest)
+    with path.open("a") as stream:
+        stream.write("-- changed")
     assert project.manifest_is_stale()
 
 
-def test_what_dbt_writes_does_not_make_the_manifest_stale(copy: Path) -> None:
-    manifest = copy / "target" / "manifest.json"
-    manifest.parent.mkdir()
-    manifest.write_text("{}")
-    newer(manifest, copy / "models" / "one.sql")
-    (copy / "logs").mkdir()
-    for artifact in (copy / "target" / "run_results.json", copy / "logs" / "dbt.log"):
+def test_a_model_that_is_gone_makes_the_manifest_stale(parsed: Path) -> None:
+    (parsed / "models" / "one.sql").unlink()
+    assert project.manifest_is_stale()
+
+
+def test_a_file_that_was_only_touched_does_not(parsed: Path) -> None:
+    os.utime(parsed / "models" / "one.sql")
+    assert not project.manifest_is_stale()
+
+
+def test_what_dbt_writes_does_not_make_the_manifest_stale(parsed: Path) -> None:
+    (parsed / "logs").mkdir()
+    for artifact in (parsed / "target" / "run_results.json", parsed / "logs" / "dbt.log"):
         artifact.write_text("{}")
-        newer(artifact, manifest)
     assert not project.manifest_is_stale()

@@ -1,5 +1,6 @@
 """From words to a run: selections, partitions, the tags of a run, and what is said when it fails."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -7,6 +8,7 @@ import pytest
 
 from lake.errors import LakeError
 from lake.settings import Settings
+from lake.spec import TableSpec
 from orchestration import project, runner
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -24,6 +26,17 @@ GOLD = {
     "gold/mobility/trips_by_zone_day",
     "gold/mobility/users_by_city",
 }
+
+
+USERS = {
+    "gold/mobility/users_by_city",
+    "silver/mobility/users",
+    "bronze/mobility/users",
+    "infra/folders",
+    "infra/duckdb_schemas",
+    "infra/iceberg_namespaces",
+}
+SERVED = {"serving/duckdb", "serving/kpi_report"}
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +76,9 @@ def test_everything(defs: dg.Definitions) -> None:
         ("group:gold", GOLD),
         ('key:"gold/*" or tag:team=nobody', GOLD),
         ('group:gold and not key:"*trips*"', {"gold/mobility/users_by_city"}),
-        ("+gold/mobility/users_by_city", {"gold/mobility/users_by_city", "silver/mobility/users"}),
-        ("bronze/mobility/green_trips+", GREEN - {"gold/mobility/green_trips_by_payment_type"}),
+        ("+gold/mobility/users_by_city", USERS),
+        ('+key:"gold/mobility/users_by_city"', USERS),
+        ("silver/mobility/users+", {"silver/mobility/users", "gold/mobility/users_by_city", *SERVED}),
         ("(group:gold)", GOLD),
     ],
 )
@@ -268,3 +282,35 @@ def test_the_failed_test_of_a_source_keeps_its_name() -> None:
     unique_id = "test.lakegraph.not_null_mobility_users_email.1a2b3c"
     run = {"results": [{"status": "fail", "unique_id": unique_id, "message": "Got 1 result"}]}
     assert failure_cause(run) == "not_null_mobility_users_email.1a2b3c: Got 1 result"
+
+
+# -- what was selected and did not happen --------------------------------------------------------------------
+
+
+def test_an_asset_that_was_selected_and_not_made_fails_the_run(lake: Settings) -> None:
+    """The fault: a model that was deleted stayed in the graph; its run skipped publishing, and was green."""
+    specs = [dg.AssetSpec("made"), dg.AssetSpec("left_out", skippable=True)]
+
+    @dg.multi_asset(specs=specs)
+    def both() -> Iterator[dg.MaterializeResult[Any]]:
+        yield dg.MaterializeResult(asset_key="made")
+
+    summary = runner.materialize(dg.Definitions(assets=[both]), keys("made", "left_out"), {}, lake)
+    assert not summary.success
+    assert summary.cause == "left_out: was selected, and the run has not materialized it"
+
+
+def test_a_fault_in_a_declaration_is_one_line() -> None:
+    from orchestration.cli import _fault
+
+    try:
+        try:
+            TableSpec.model_validate(
+                {"domain": "d", "name": "n", "description": "", "columns": {"a": {"type": "float"}}}
+            )
+        except ValueError as cause:
+            raise RuntimeError("a tree\nof components") from cause
+    except RuntimeError as error:
+        fault = _fault(error)
+    assert fault.startswith("columns.a.type: Value error, unknown type 'float'; one of boolean, long, double")
+    assert "\n" not in fault
