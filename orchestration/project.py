@@ -6,12 +6,15 @@ What belongs here: where the project is, and keeping its manifest current. What 
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from dagster_dbt import DbtProject
+
+from lake.errors import LakeError
 
 ROOT = Path(__file__).resolve().parents[1]
 DBT_DIR = ROOT / "dbt_project"
@@ -44,12 +47,19 @@ def manifest_is_stale() -> bool:
     return not dbt_project.manifest_path.exists() or not _parsed().exists() or _parsed().read_text() != _digest()
 
 
+def _words(output: str) -> str:
+    """What dbt says of an error, without colours, times and line ends."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    plain = re.sub(r"^\d\d:\d\d:\d\d\s*|Encountered an error:", "", plain, flags=re.MULTILINE)
+    return " ".join(plain.split())
+
+
 def prepare() -> None:
     """Parse the project (about 5 s) if the manifest is stale. Safe beside other processes: the manifest is
     swapped in whole.
 
     Raises:
-        RuntimeError: dbt refused the project; its own words follow.
+        LakeError: dbt refused the project; its own words follow, on one line.
     """
     if not manifest_is_stale():
         return
@@ -70,7 +80,7 @@ def prepare() -> None:
         command += ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR), "--log-path", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})  # noqa: S603
         if done.returncode:
-            raise RuntimeError(f"dbt cannot parse {DBT_DIR}:\n{done.stdout}{done.stderr}")
+            raise LakeError(f"{DBT_DIR}: dbt cannot parse it: {_words(done.stdout or done.stderr)}")
         (Path(folder) / "manifest.json").replace(dbt_project.manifest_path)
         (Path(folder) / "manifest.sources").write_text(digest)
         (Path(folder) / "manifest.sources").replace(_parsed())
