@@ -75,6 +75,7 @@ def _graph() -> tuple[Any, ModuleType]:
 
     project.prepare()  # before anything is imported that reads the manifest
     from dagster import DagsterError
+    from dagster.components.core.component_tree import ComponentTreeException
 
     from orchestration import runner
 
@@ -82,7 +83,7 @@ def _graph() -> tuple[Any, ModuleType]:
         from orchestration.build import build_defs
 
         return build_defs(), runner
-    except (DagsterError, ValueError) as error:
+    except (ComponentTreeException, DagsterError, ValueError) as error:
         raise LakeError(_fault(error)) from error
 
 

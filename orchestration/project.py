@@ -6,6 +6,7 @@ What belongs here: where the project is, and keeping its manifest current. What 
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from dagster_dbt import DbtProject
 
+from lake.errors import LakeError
 from lake.settings import Target, get_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,12 +51,19 @@ def manifest_is_stale() -> bool:
     return not dbt_project.manifest_path.exists() or not _parsed().exists() or _parsed().read_text() != _digest()
 
 
+def _words(output: str) -> str:
+    """What dbt says of an error, without colours, times and line ends."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    plain = re.sub(r"^\d\d:\d\d:\d\d\s*|Encountered an error:", "", plain, flags=re.MULTILINE)
+    return " ".join(plain.split())
+
+
 def prepare() -> None:
     """Parse the project (about 5 s) if the manifest is stale. Safe beside other processes: the manifest is
     swapped in whole.
 
     Raises:
-        RuntimeError: dbt refused the project; its own words follow.
+        LakeError: dbt refused the project; its own words follow, on one line.
     """
     if not manifest_is_stale():
         return
@@ -81,7 +90,7 @@ def prepare() -> None:
             env={**os.environ, "LAKEGRAPH_TARGET": get_settings().target},
         )
         if done.returncode:
-            raise RuntimeError(f"dbt cannot parse {DBT_DIR}:\n{done.stdout}{done.stderr}")
+            raise LakeError(f"{DBT_DIR}: dbt cannot parse it: {_words(done.stdout or done.stderr)}")
         (Path(folder) / "manifest.json").replace(dbt_project.manifest_path)
         (Path(folder) / "manifest.sources").write_text(digest)
         (Path(folder) / "manifest.sources").replace(_parsed())

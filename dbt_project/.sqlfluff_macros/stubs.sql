@@ -12,3 +12,5 @@
 {% macro conformed_yellow_trips() %}select 1 as trip_id, 'r' as reject_reason from mobility_yellow_trips{% endmacro %}
 {% macro conformed_green_trips() %}select 1 as trip_id, 'r' as reject_reason from mobility_green_trips{% endmacro %}
 {% macro conformed_fhv_trips() %}select 1 as trip_id, 'r' as reject_reason from mobility_fhv_trips{% endmacro %}
+{% macro money(value) %}{{ value }}{% endmacro %}
+{% macro every_month(column) %}true{% endmacro %}

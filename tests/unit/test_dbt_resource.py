@@ -12,6 +12,7 @@ import pytest
 from dagster_dbt import DbtCliResource, DbtProject
 from packaging import version
 
+from lake.errors import LakeError
 from lake.settings import Settings
 from orchestration import project
 from orchestration.resources.dbt import LakegraphDbt, dbt_resource, environment
@@ -152,7 +153,7 @@ def test_the_manifest_is_made_whole_renewed_when_stale_and_kept_when_dbt_refuses
     model = copy / "models" / "one.sql"
     model.write_text(BROKEN)
     assert project.manifest_is_stale()
-    with pytest.raises(RuntimeError) as raised:
+    with pytest.raises(LakeError) as raised:
         project.prepare()
     assert str(copy) in str(raised.value)
     assert "nowhere" in str(raised.value), "dbt's own words name what is wrong"
