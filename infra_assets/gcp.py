@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from infra_assets.plan import Change, Resource
+from lake.bigquery_store import STAGING, STAGING_FOLDER
 from lake.catalog import LAYERS
 from lake.errors import LakeError, TransientError
 from lake.gcp import LABELS, bigquery_client, clear_errors, connection_client, storage_client
@@ -33,6 +34,9 @@ T = TypeVar("T")
 ROLE = "roles/storage.objectUser"
 ENFORCED = "enforced"
 DAY_MS = 24 * 60 * 60 * 1000
+STAGING_DAYS = 1  # what a load that died has left there
+DATASETS = (*LAYERS, STAGING)
+SWEPT = {"action": {"type": "Delete"}, "condition": {"age": STAGING_DAYS, "matchesPrefix": [f"{STAGING_FOLDER}/"]}}
 POLICY_VERSION = 3  # the only one that shows conditions, and so does not lose them
 
 
@@ -57,7 +61,9 @@ class Bucket:
     patience: Patience = Patience()
 
     name: ClassVar[str] = "bucket"
-    description: ClassVar[str] = "The GCS bucket of the lake: uniform access, never public, labelled."
+    description: ClassVar[str] = (
+        "The GCS bucket of the lake: uniform access, never public, labelled, staging swept daily."
+    )
     kinds: ClassVar[frozenset[str]] = frozenset({"gcs"})
     deps: ClassVar[tuple[str, ...]] = ()
     pool: ClassVar[str | None] = None
@@ -65,7 +71,7 @@ class Bucket:
     def desired(self) -> tuple[str, ...]:
         """The bucket, its location, its access settings, its labels."""
         target = self.settings.gcp()
-        access = ("uniform bucket-level access", f"public access prevention {ENFORCED}")
+        access = ("uniform bucket-level access", f"public access prevention {ENFORCED}", _sweeping())
         return (_bucket(target), f"location {target.location.upper()}", *access, _labels())
 
     def plan(self) -> tuple[Change, ...]:
@@ -105,13 +111,13 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Datasets:
-    """One BigQuery dataset for each layer."""
+    """One BigQuery dataset for each layer, and one for tables on their way into bronze."""
 
     settings: Settings
     patience: Patience = Patience()
 
     name: ClassVar[str] = "datasets"
-    description: ClassVar[str] = "The BigQuery datasets: bronze, silver, gold."
+    description: ClassVar[str] = "The BigQuery datasets: bronze with its staging, silver, gold."
     kinds: ClassVar[frozenset[str]] = frozenset({"bigquery"})
     deps: ClassVar[tuple[str, ...]] = ()
     pool: ClassVar[str | None] = None
@@ -119,8 +125,8 @@ class Datasets:
     def desired(self) -> tuple[str, ...]:
         """The datasets, their location, the expiration of their tables, their labels."""
         target = self.settings.gcp()
-        names = tuple(_dataset(target, layer) for layer in LAYERS)
-        return (*names, f"location {target.location.upper()}", self._expiration(), _labels())
+        names = tuple(f"{_dataset(target, name)}, {self._expiration(name)}" for name in DATASETS)
+        return (*names, f"location {target.location.upper()}", _labels())
 
     def plan(self) -> tuple[Change, ...]:
         """The creation of those that are missing, and what differs in the others."""
@@ -143,7 +149,7 @@ class Datasets:
                     lambda: self._attempt(client, target, layer, write=write),
                 )
 
-            return tuple(change for layer in LAYERS for change in settle(layer))
+            return tuple(change for layer in DATASETS for change in settle(layer))
 
     def _attempt(self, client: "bigquery.Client", target: GcpTarget, layer: str, *, write: bool) -> tuple[Change, ...]:
         from google.cloud import bigquery
@@ -159,32 +165,35 @@ class Datasets:
             if write:
                 new = bigquery.Dataset(f"{target.project}.{layer}")
                 new.location = target.location
-                self._set(new)
+                self._set(new, layer)
                 client.create_dataset(new, retry=patient)
-            return (Change("create", name, f"in {target.location.upper()}, {self._expiration()}"),)
+            return (Change("create", name, f"in {target.location.upper()}, {self._expiration(layer)}"),)
         remedy = "LAKEGRAPH_GCP_PROJECT to another project"
         _same_location(name, found.location, target, remedy)
         drift = []
-        if found.default_table_expiration_ms != self._expiration_ms():
-            drift.append(self._expiration())
+        if found.default_table_expiration_ms != self._expiration_ms(layer):
+            drift.append(self._expiration(layer))
         if not found.labels.items() >= LABELS.items():
             drift.append(_labels())
         if drift and write:
-            self._set(found)
+            self._set(found, layer)
             client.update_dataset(found, ["default_table_expiration_ms", "labels"], retry=patient)  # checks the etag
         return tuple(Change("update", name, detail) for detail in drift)
 
-    def _set(self, dataset: "bigquery.Dataset") -> None:
+    def _set(self, dataset: "bigquery.Dataset", layer: str) -> None:
         dataset.labels = {**dataset.labels, **LABELS}
-        dataset.default_table_expiration_ms = self._expiration_ms()
+        dataset.default_table_expiration_ms = self._expiration_ms(layer)
 
-    def _expiration_ms(self) -> int | None:
-        days = self.settings.gcp_expiration_days
+    def _days(self, layer: str) -> int | None:
+        return STAGING_DAYS if layer == STAGING else self.settings.gcp_expiration_days
+
+    def _expiration_ms(self, layer: str) -> int | None:
+        days = self._days(layer)
         return days * DAY_MS if days else None
 
-    def _expiration(self) -> str:
-        days = self.settings.gcp_expiration_days
-        return f"tables expire after {days} days" if days else "tables never expire"
+    def _expiration(self, layer: str) -> str:
+        days = self._days(layer)
+        return f"tables expire after {days} {'day' if days == 1 else 'days'}" if days else "tables never expire"
 
 
 @dataclass(frozen=True)
@@ -336,6 +345,10 @@ def _grant(target: GcpTarget) -> Change:
     return Change("grant", _bucket(target), f"{ROLE} to the service account of {_connection(target)}")
 
 
+def _sweeping() -> str:
+    return f"objects below {STAGING_FOLDER}/ are deleted after {STAGING_DAYS} day"
+
+
 def _labels() -> str:
     return "labels " + ", ".join(f"{key}={value}" for key, value in LABELS.items())
 
@@ -349,6 +362,7 @@ def _access_drift(bucket: "storage.Bucket") -> tuple[str, ...]:
         (access.uniform_bucket_level_access_enabled, "uniform bucket-level access"),
         (access.public_access_prevention == ENFORCED, f"public access prevention {ENFORCED}"),
         (bucket.labels.items() >= LABELS.items(), _labels()),
+        (SWEPT in map(dict, bucket.lifecycle_rules), _sweeping()),
     )
     return tuple(detail for holds, detail in wanted if not holds)
 
@@ -357,6 +371,8 @@ def _set_access(bucket: "storage.Bucket") -> None:
     bucket.iam_configuration.uniform_bucket_level_access_enabled = True
     bucket.iam_configuration.public_access_prevention = ENFORCED
     bucket.labels = {**bucket.labels, **LABELS}
+    if SWEPT not in map(dict, bucket.lifecycle_rules):
+        bucket.add_lifecycle_delete_rule(age=STAGING_DAYS, matches_prefix=[f"{STAGING_FOLDER}/"])
 
 
 def _same_location(what: str, actual: str, target: GcpTarget, elsewhere: str) -> None:

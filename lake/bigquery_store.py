@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 DATASET = "bronze"
 STAGING = "bronze_staging"
+STAGING_FOLDER = "staging"  # in the bucket
 ACCOUNTS = "load_accounts"
 LOADED_AT = "_loaded_at"
 EVER = "DATE '0001-01-01'"  # a partition filter that leaves nothing out
@@ -310,7 +311,7 @@ class BigQueryStore:
         pipeline = dlt.pipeline(
             f"{delivery.account.pipeline}_bigquery",
             destination=dlt.destinations.bigquery(location=self.target.location, naming_convention="direct"),
-            staging=dlt.destinations.filesystem(f"gs://{self.target.bucket}/staging/{suffix}"),
+            staging=dlt.destinations.filesystem(f"gs://{self.target.bucket}/{STAGING_FOLDER}/{suffix}"),
             dataset_name=STAGING,
             pipelines_dir=str(delivery.working / "bigquery"),
         )

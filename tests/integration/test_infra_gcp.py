@@ -14,7 +14,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 
 from infra_assets import gcp, resources
 from infra_assets.assets import build_infra_assets
-from infra_assets.gcp import Bucket, Connection, Datasets, LakeGrant, Patience, gcp_resources
+from infra_assets.gcp import SWEPT, Bucket, Connection, Datasets, LakeGrant, Patience, gcp_resources
 from infra_assets.plan import Change, Resource, apply_all, plan_all
 from lake.catalog import LAYERS
 from lake.errors import LakeError, TransientError
@@ -27,6 +27,7 @@ KEY = "us/biglake"
 MADE = (
     Change("create", "bucket gs://a-lake", "in US, uniform access, not public"),
     *(Change("create", f"dataset a-project.{layer}", "in US, tables never expire") for layer in LAYERS),
+    Change("create", "dataset a-project.bronze_staging", "in US, tables expire after 1 day"),
     Change("create", "connection a-project.us.biglake", "type CLOUD_RESOURCE"),
     Change("grant", "bucket gs://a-lake", f"{ROLE} to the service account of connection a-project.us.biglake"),
 )
@@ -100,10 +101,16 @@ def test_a_plan_lists_what_apply_then_makes_and_writes_nothing(stand_in: GcpStan
     assert bucket["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"] is True
     assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
     datasets = stand_in.store.all("dataset")
-    assert set(datasets) == {f"a-project/{layer}" for layer in LAYERS}
+    expirations = {name: dataset.get("defaultTableExpirationMs") for name, dataset in datasets.items()}
+    assert expirations == {
+        **{f"a-project/{layer}": None for layer in LAYERS},
+        "a-project/bronze_staging": str(86_400_000),
+    }
     for dataset in datasets.values():
         assert (dataset["location"], dataset["labels"]) == ("US", {"app": "lakegraph"})
-        assert dataset.get("defaultTableExpirationMs") is None
+    assert bucket["lifecycle"]["rule"] == [
+        {"action": {"type": "Delete"}, "condition": {"age": 1, "matchesPrefix": ["staging/"]}}
+    ]
     assert set(stand_in.store.all("connection")) == {KEY}
     granted = {"role": ROLE, "members": [f"serviceAccount:{account(stand_in)}"]}
     assert document(stand_in, "policy", "a-lake")["bindings"] == [granted]
@@ -178,6 +185,12 @@ DRIFTS = [
         id="bucket labels",
     ),
     pytest.param(
+        "bucket",
+        edit("bucket", "a-lake", lifecycle={"rule": []}),
+        Change(*UPDATE_BUCKET, "objects below staging/ are deleted after 1 day"),
+        id="staging is swept",
+    ),
+    pytest.param(
         "datasets",
         edit("dataset", "a-project/silver", labels={"app": "other", "team": "theirs"}),
         Change("update", "dataset a-project.silver", "labels app=lakegraph"),
@@ -222,7 +235,8 @@ def test_what_others_have_set_beside_it_is_kept(stand_in: GcpStandIn, settings: 
         },
     ]
     edit("policy", "a-lake", bindings=theirs)(stand_in)
-    edit("bucket", "a-lake", labels={"team": "theirs"}, lifecycle={"rule": []})(stand_in)
+    rule = {"action": {"type": "Delete"}, "condition": {"age": 30, "matchesPrefix": ["theirs/"]}}
+    edit("bucket", "a-lake", labels={"team": "theirs"}, lifecycle={"rule": [rule]})(stand_in)
     edit("dataset", "a-project/gold", labels={"team": "theirs"}, description="theirs")(stand_in)
     assert MADE[-1] in plan_all(resources(settings)), "a grant under a condition is not the grant"
     apply_all(resources(settings))
@@ -232,7 +246,7 @@ def test_what_others_have_set_beside_it_is_kept(stand_in: GcpStandIn, settings: 
     assert sorted(map(str, policy["bindings"])) == sorted(map(str, [*theirs, granted]))
     assert policy["version"] == 3
     assert document(stand_in, "bucket", "a-lake")["labels"] == {"team": "theirs", "app": "lakegraph"}
-    assert document(stand_in, "bucket", "a-lake")["lifecycle"] == {"rule": []}
+    assert document(stand_in, "bucket", "a-lake")["lifecycle"] == {"rule": [rule, SWEPT]}
     assert document(stand_in, "dataset", "a-project/gold")["labels"] == {"team": "theirs", "app": "lakegraph"}
     assert document(stand_in, "dataset", "a-project/gold")["description"] == "theirs"
 
@@ -406,6 +420,7 @@ def create_bucket(cloud: Cloud) -> object:
             "location": "US",
             "labels": {"app": "lakegraph"},
             "iamConfiguration": access_,
+            "lifecycle": {"rule": [SWEPT]},
             "metageneration": "1",
         },
     )
@@ -434,6 +449,7 @@ def test_who_loses_a_race_to_create_has_changed_nothing(stand_in: GcpStandIn, se
         create_gold(stand_in)
         gold = document(stand_in, "dataset", "a-project/gold")
         stand_in.store.put("dataset", f"a-project/{layer}", gold)
+    stand_in.store.put("dataset", "a-project/bronze_staging", {**gold, "defaultTableExpirationMs": "86400000"})
     stand_in.store.drop("dataset", "a-project/gold")
     stand_in.inject("POST", "/datasets$", 409, "Already Exists", effect=create_gold)
     assert Datasets(settings, QUICK).apply() == ()
