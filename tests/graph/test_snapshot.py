@@ -6,6 +6,8 @@
 import difflib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -130,21 +132,61 @@ def outline(condition: Any, depth: int = 0) -> Iterator[str]:
         yield from outline(child, depth + 1)
 
 
-def test_the_graph_is_as_reviewed(defs: dg.Definitions) -> None:
-    text = json.dumps(describe(defs), indent=1, ensure_ascii=False) + "\n"
+def check_snapshot(text: str, snapshot: Path) -> None:
     if os.getenv("UPDATE_SNAPSHOT") == "1":
-        SNAPSHOT.write_text(text)
-    known = SNAPSHOT.read_text() if SNAPSHOT.exists() else ""
+        snapshot.write_text(text)
+    known = snapshot.read_text() if snapshot.exists() else ""
     if text == known:
         return
     lines = difflib.unified_diff(
-        known.splitlines(), text.splitlines(), "graph.json", "the graph as it is", lineterm="", n=6
+        known.splitlines(), text.splitlines(), snapshot.name, "the graph as it is", lineterm="", n=6
     )
     pytest.fail(
         "the graph has changed; if it was meant to, run UPDATE_SNAPSHOT=1 pytest tests/graph/test_snapshot.py\n"
         + "\n".join(lines),
         pytrace=False,
     )
+
+
+def as_text(defs: dg.Definitions) -> str:
+    return json.dumps(describe(defs), indent=1, ensure_ascii=False) + "\n"
+
+
+def test_the_graph_is_as_reviewed(defs: dg.Definitions) -> None:
+    check_snapshot(as_text(defs), SNAPSHOT)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> str:
+    """The graph of the target gcp, from a process of its own: the target is read when the graph is imported."""
+    code = (
+        "from orchestration import project; project.prepare(); import test_snapshot; "
+        "from orchestration.definitions import defs; print(test_snapshot.as_text(defs), end='')"
+    )
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LAKEGRAPH_", "GOOGLE_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+        env={**kept, "LAKEGRAPH_TARGET": "gcp"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_graph_of_the_cloud_target_is_as_reviewed_and_needs_no_project(cloud: str) -> None:
+    check_snapshot(cloud, SNAPSHOT.with_name("graph_gcp.json"))
+
+
+def test_both_targets_carry_the_same_tables(defs: dg.Definitions, cloud: str) -> None:
+    here, there = describe(defs)["assets"], json.loads(cloud)["assets"]
+    layers = ("bronze/", "silver/", "gold/")
+    assert [key for key in here if key.startswith(layers)] == [key for key in there if key.startswith(layers)]
+    for key in (key for key in here if key.startswith(layers)):
+        assert here[key]["partitions"] == there[key]["partitions"], key
+        assert set(here[key]["checks"]) <= set(there[key]["checks"]), key
 
 
 # -- promises ----------------------------------------------------------------------------------------------
