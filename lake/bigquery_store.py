@@ -17,9 +17,10 @@ the commit of its rows. The account follows it; a load that dies between the two
 
 import json
 import uuid
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,9 +128,12 @@ def literal(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Staged:
-    """A table of the staging dataset: its full name, and its columns (name in the files → GoogleSQL type)."""
+    """A table of the staging dataset: its full name, the folder in the bucket that it was loaded from, and its columns
+    (name in the files → GoogleSQL type).
+    """
 
     name: str
+    folder: str
     columns: dict[str, str]
 
 
@@ -217,6 +221,17 @@ class BigQueryStore:
         found = (LoadAccount(**dict(zip(names, row.values(), strict=True))) for row in rows)
         return {account.partition: account for account in found}
 
+    def newest_loads(self) -> "dict[str, datetime]":
+        """When each bronze table was last changed by a load, in UTC."""
+        from google.api_core.exceptions import NotFound
+
+        sql = f"SELECT table_name, max(loaded_at) FROM {quote(self._name(ACCOUNTS))} GROUP BY 1"  # noqa: S608
+        with clear_errors(f"{DATASET}.{ACCOUNTS}"):
+            try:
+                return dict(row.values() for row in self._rows(sql, f"{DATASET}.{ACCOUNTS}"))
+            except NotFound:
+                return {}
+
     def stored_rows(self, spec: TableSpec, *, rejected: bool = False) -> dict[str, int]:
         """Counted in the tables themselves; BigQuery answers a count from its metadata."""
         return self._count(spec.rejected_table if rejected else spec.table, spec.partition_column)
@@ -282,7 +297,7 @@ class BigQueryStore:
                 if in_lake:
                     self._write_object(delivery)
                 self._transact(delivery, staged)
-            self._unstage(staged)
+                self._unstage(staged)
         with clear_errors(spec.identifier):
             if in_lake:
                 self._declare_external(spec, delivery)
@@ -303,7 +318,7 @@ class BigQueryStore:
             schema = pq.read_schema(paths[0])
             name = f"{table}__{suffix}"
             columns = {f.name: arrow_column_type(f.type) for f in schema}
-            staged[table] = _Staged(self._name(name, STAGING), columns)
+            staged[table] = _Staged(self._name(name, STAGING), f"{STAGING_FOLDER}/{suffix}", columns)
             hints = dlt.mark.make_hints(columns=py_arrow_to_table_schema_columns(schema))
             resources.append(dlt.resource(_imports(paths, hints), name=name, write_disposition="append"))
         if not staged:
@@ -318,7 +333,9 @@ class BigQueryStore:
         pipeline.config.restore_from_destination = False
         source = dlt.source(lambda: resources, name=f"load_{suffix}", max_table_nesting=0)()
         try:
-            with clear_errors(delivery.spec.identifier):
+            with clear_errors(delivery.spec.identifier), warnings.catch_warnings():
+                # dlt's few look-ups need no bulk reader
+                warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client")
                 pipeline.run(source, loader_file_format="parquet")
         except PipelineStepFailed as error:
             with clear_errors(delivery.spec.identifier):
@@ -326,8 +343,11 @@ class BigQueryStore:
         return staged
 
     def _unstage(self, staged: dict[str, _Staged]) -> None:
+        """Clear away what is of no use any more; what a load that died has left expires by itself."""
         for table in staged.values():
             self._client.delete_table(table.name, not_found_ok=True)
+        for folder in {table.folder for table in staged.values()}:
+            self._bucket.delete_blobs(list(self._bucket.list_blobs(prefix=f"{folder}/")))
 
     def _make_tables(self, delivery: Delivery, staged: dict[str, _Staged]) -> None:
         """Create what is missing, with partitions and clusters, and add columns that are new."""

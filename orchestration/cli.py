@@ -231,17 +231,22 @@ def assets(select: Annotated[str, typer.Option(help="As for materialize.")] = "*
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="DuckDB's SQL over the schemas bronze (views), silver and gold.")],
+    sql: Annotated[
+        str,
+        typer.Argument(
+            help="SQL over the schemas bronze, silver and gold, in the dialect of the target: DuckDB's, or GoogleSQL."
+        ),
+    ],
     output: Annotated[
         Format, typer.Option("--format", help="How rows are printed; csv begins with a header line.")
     ] = Format.table,
 ) -> None:
-    """Query the published copy, read-only. It can be read at any time, also while a run is under way."""
-    from lake import publish
+    """Query what was built: the published copy, read-only, also while a run is under way; in the cloud, BigQuery."""
+    from lake.query import query as ask
 
     if not sql.strip():
         raise LakeError('the query is empty; for the tables that there are: lakegraph query "show all tables"')
-    rows = publish.query(get_settings(), sql)
+    rows = ask(get_settings(), sql)
     if output is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(rows.column_names)

@@ -82,6 +82,15 @@ def test_rows_add_up_in_the_cloud_too(targets):
         assert {a["unaccounted_rows"] for a in accounts} == {0}
 
 
+def test_the_command_queries_the_cloud(targets):
+    _, cloud = targets
+    sql = "SELECT service, sum(trips) AS trips FROM gold.mobility_trips_by_hour GROUP BY 1 ORDER BY 1"
+    done = cloud.run("query", sql, "--format", "csv")
+    assert done.code == 0, done.err
+    assert [line.split(",")[0] for line in done.out.splitlines()] == ["service", "fhv", "green", "yellow"]
+    assert cloud.run("query", "SELECT nonsense FROM gold.nowhere").code == 1
+
+
 def test_a_difference_names_table_key_column_and_both_values():
     def table(amounts: list[str]) -> pa.Table:
         when = [datetime(2023, 1, 1)] * len(amounts)  # noqa: DTZ001 - the source's clock has no zone
