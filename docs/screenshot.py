@@ -131,6 +131,9 @@ def main(target: Path) -> None:
         select(page, PICTURED)
         page.get_by_text("trips_by_zone_day", exact=True).first.wait_for(state="detached", timeout=30_000)
         page.wait_for_load_state("networkidle")
+        page.wait_for_function(
+            "!document.body.innerText.includes('Loading')", timeout=60_000
+        )  # each node loads by itself
         page.screenshot(path=str(target))
     print(target)  # noqa: T201
 
