@@ -30,7 +30,7 @@ test: setup ## every test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-gcp: setup ## the tests against the BigQuery emulator
-	@$(BIN)/python -m pytest -m gcp
+	@$(BIN)/python -m pytest -k "gcp or gcs or emulators or labels or googlesql"
 
 emulators: setup ## BigQuery and Cloud Storage on loopback; then: eval "$$(.venv/bin/lakegraph sandbox env)"
 	@$(BIN)/lakegraph sandbox up --target gcp

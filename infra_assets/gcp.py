@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ROLE = "roles/storage.objectUser"
+ROLES = ("roles/storage.objectUser", "roles/storage.legacyBucketReader")  # managed Iceberg tables need both
 ENFORCED = "enforced"
 DAY_MS = 24 * 60 * 60 * 1000
 STAGING_DAYS = 1  # what a load that died has left there
@@ -250,7 +250,7 @@ class LakeGrant:
     patience: Patience = Patience()
 
     name: ClassVar[str] = "lake_grant"
-    description: ClassVar[str] = f"`{ROLE}` on the bucket for the connection's service account."
+    description: ClassVar[str] = "What the connection's service account may do with the bucket: " + ", ".join(ROLES)
     kinds: ClassVar[frozenset[str]] = frozenset({"gcs"})
     deps: ClassVar[tuple[str, ...]] = ("bucket", "connection")
     pool: ClassVar[str | None] = None
@@ -295,15 +295,16 @@ class LakeGrant:
                 if write:
                     raise LakeError(f"{_bucket(target)} is not there: materialize infra/bucket first") from None
                 return (_grant(target),)
-            if any(_grants(binding, member) for binding in policy.bindings):
+            missing = [role for role in ROLES if not any(_grants(b, role, member) for b in policy.bindings)]
+            if not missing:
                 return ()
             if write:
                 policy.version = POLICY_VERSION
-                policy.bindings.append({"role": ROLE, "members": {member}})
+                policy.bindings.extend({"role": role, "members": {member}} for role in missing)
                 bucket.set_iam_policy(policy)  # carries the etag of what was read
             return (_grant(target),)
 
-        what = f"{ROLE} on {_bucket(target)}"
+        what = f"{' and '.join(ROLES)} on {_bucket(target)}"
         with closing(storage_client(target)) as client:
             return _settled(what, target, "storage.googleapis.com", self.patience, lambda: attempt(client))
 
@@ -342,7 +343,7 @@ def _parent(target: GcpTarget) -> str:
 
 def _grant(target: GcpTarget) -> Change:
     """Named by the connection: its account is known only once it is there."""
-    return Change("grant", _bucket(target), f"{ROLE} to the service account of {_connection(target)}")
+    return Change("grant", _bucket(target), f"{' and '.join(ROLES)} to the service account of {_connection(target)}")
 
 
 def _sweeping() -> str:
@@ -403,9 +404,9 @@ def _service_account(client: "ConnectionServiceClient", target: GcpTarget) -> st
     return str(found.cloud_resource.service_account_id)
 
 
-def _grants(binding: Mapping[str, Any], member: str) -> bool:
+def _grants(binding: Mapping[str, Any], role: str, member: str) -> bool:
     """Whether the binding grants the role to `member` always; under a condition it may not."""
-    return binding["role"] == ROLE and member in binding["members"] and not binding.get("condition")
+    return binding["role"] == role and member in binding["members"] and not binding.get("condition")
 
 
 # -- errors and attempts ------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 What belongs here: the `LoadAccount` and its form as Iceberg snapshot properties. What does not: committing
 (`lake.iceberg`), and the accounts of silver tables, which are SQL (`dbt_project`, macro `row_accounts`).
 
-An account travels in the properties of the very snapshot that holds its rows, so there is no moment at which
-one exists without the other.
+On the embedded target an account travels in the properties of the very snapshot that holds its rows, so there is no
+moment at which one exists without the other; the cloud's store says what it does instead.
 """
 
 from dataclasses import dataclass, fields

@@ -33,7 +33,7 @@ class Finding:
 
 
 def audit(spec: TableSpec, partitions: Sequence[str], settings: Settings, run_id: str = "manual") -> list[Finding]:
-    """Compare the newest account of each partition with the rows stored; metadata only, no data is read.
+    """Compare the newest account of each partition with the rows stored; on the embedded target by metadata alone.
 
     Args:
         spec: the table.

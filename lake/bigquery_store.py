@@ -43,7 +43,7 @@ STAGING_FOLDER = "staging"  # in the bucket
 ACCOUNTS = "load_accounts"
 LOADED_AT = "_loaded_at"
 EVER = "DATE '0001-01-01'"  # a partition filter that leaves nothing out
-ATTEMPTS = 8  # of a transaction that another one stands in the way of
+ATTEMPTS = 8  # of a statement that another one stands in the way of
 
 SCALARS = {
     "boolean": "BOOL",
@@ -123,7 +123,7 @@ def quote(name: str) -> str:
 
 def literal(text: str) -> str:
     """`text` as a GoogleSQL string literal."""
-    return json.dumps(text, ensure_ascii=True)
+    return json.dumps(text, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class BigQueryStore:
                 return {}
 
     def stored_rows(self, spec: TableSpec, *, rejected: bool = False) -> dict[str, int]:
-        """Counted in the tables themselves; BigQuery answers a count from its metadata."""
+        """Counted in the tables themselves."""
         return self._count(spec.rejected_table if rejected else spec.table, spec.partition_column)
 
     def _count(self, table: str, partition_column: str | None) -> dict[str, int]:
@@ -286,9 +286,9 @@ class BigQueryStore:
 
     def commit(self, delivery: Delivery) -> Commit:
         """Stage by dlt, write the partition's object if the rows live in GCS, then one transaction for the rest."""
-        spec, account = delivery.spec, delivery.account
+        spec = delivery.spec
         in_lake = spec.storage == "lake"
-        changed = not account.same_content(self.accounts(spec).get(account.partition))
+        changed = not self._holds(delivery)
         if changed:
             rows = () if in_lake else delivery.files
             staged = self._stage(delivery, {spec.table: rows, spec.rejected_table: delivery.rejected})
@@ -302,6 +302,24 @@ class BigQueryStore:
             if in_lake:
                 self._declare_external(spec, delivery)
         return Commit(changed, None, sum(self.stored_rows(spec).values()))
+
+    def _holds(self, delivery: Delivery) -> bool:
+        """Whether the table holds this very content: by its account, and by what is there. An account may outlive its
+        rows (a table was dropped, or has expired), and an object may be of a load that died before its account.
+        """
+        spec, account = delivery.spec, delivery.account
+        if not account.same_content(self.accounts(spec).get(account.partition)):
+            return False
+        if spec.storage == "lake":
+            blob = self._bucket.get_blob(self._key(spec, delivery.partition))
+            stored = LoadAccount.from_properties(blob.metadata or {}) if blob else None
+            if not account.same_content(stored):
+                return False
+        counts = (
+            self.stored_rows(spec).get(account.partition, 0),
+            self.stored_rows(spec, rejected=True).get(account.partition, 0),
+        )
+        return counts == (account.rows_loaded, account.rows_rejected)
 
     def _stage(self, delivery: Delivery, tables: dict[str, tuple[Path, ...]]) -> dict[str, _Staged]:
         """The files of each table in a staging table of this load's own, by dlt; tables without files are left out."""
@@ -325,7 +343,9 @@ class BigQueryStore:
             return {}
         pipeline = dlt.pipeline(
             f"{delivery.account.pipeline}_bigquery",
-            destination=dlt.destinations.bigquery(location=self.target.location, naming_convention="direct"),
+            destination=dlt.destinations.bigquery(
+                project_id=self.target.project, location=self.target.location, naming_convention="direct"
+            ),
             staging=dlt.destinations.filesystem(f"gs://{self.target.bucket}/{STAGING_FOLDER}/{suffix}"),
             dataset_name=STAGING,
             pipelines_dir=str(delivery.working / "bigquery"),
@@ -388,10 +408,8 @@ class BigQueryStore:
         )
 
     def _transact(self, delivery: Delivery, staged: dict[str, _Staged]) -> None:
-        """Replace rows and rejects, and add the account, in one transaction; again if another one stood in the way."""
-        from google.api_core.exceptions import GoogleAPIError
+        """Replace rows and rejects, and add the account, in one transaction."""
         from google.cloud import bigquery
-        from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
         spec, account = delivery.spec, delivery.account
         statements = ["BEGIN TRANSACTION"]
@@ -410,16 +428,7 @@ class BigQueryStore:
             for (name, kind), value in zip(_ACCOUNT_COLUMNS.items(), values_of, strict=True)
         ]
 
-        @retry(
-            retry=retry_if_exception(lambda e: isinstance(e, GoogleAPIError) and "concurrent update" in str(e)),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_random_exponential(0.5, max=20),
-            reraise=True,
-        )
-        def attempt() -> None:
-            self._run(delivery, ";\n".join(statements) + ";", parameters)
-
-        attempt()
+        self._run(delivery, ";\n".join(statements) + ";", parameters)
 
     def _replacement(self, delivery: Delivery, table: str, staged: _Staged | None) -> Iterator[str]:
         spec = delivery.spec
@@ -445,12 +454,14 @@ class BigQueryStore:
     def _folder(self, spec: TableSpec) -> str:
         return f"lake/{DATASET}/{spec.table}"
 
+    def _key(self, spec: TableSpec, partition: date | None) -> str:
+        return f"{self._folder(spec)}/{spec.partition_column}={partition}/rows.parquet"
+
     def _write_object(self, delivery: Delivery) -> None:
         """The partition's one object; an upload replaces it at once."""
         spec = delivery.spec
         path = _one_file(delivery.files, delivery.working)
-        key = f"{self._folder(spec)}/{spec.partition_column}={delivery.partition}/rows.parquet"
-        blob = self._bucket.blob(key)
+        blob = self._bucket.blob(self._key(spec, delivery.partition))
         blob.metadata = delivery.account.to_properties()
         blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet")
 
@@ -476,10 +487,28 @@ class BigQueryStore:
         )
 
     def _run(self, delivery: Delivery, sql: str, parameters: Sequence[Any] = ()) -> None:
-        """A statement of a load."""
+        """A statement of a load; again if that of another one stands in the way, which leaves nothing behind."""
+        from google.api_core.exceptions import Conflict, GoogleAPIError
+        from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
         labels = job_labels(delivery.spec.identifier, self.run_id, delivery.account.partition)
         config = query_config(self.maximum_bytes, labels, parameters)
-        self._client.query(sql, job_config=config).result()
+
+        def in_the_way(error: BaseException) -> bool:
+            return isinstance(error, Conflict) or (
+                isinstance(error, GoogleAPIError) and "concurrent update" in str(error)
+            )
+
+        @retry(
+            retry=retry_if_exception(in_the_way),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(0.5, max=20),
+            reraise=True,
+        )
+        def attempt() -> None:
+            self._client.query(sql, job_config=config).result()
+
+        attempt()
 
     def _rows(self, sql: str, identifier: str, parameters: Sequence[Any] = ()) -> "bigquery.table.RowIterator":
         """A question about a table."""

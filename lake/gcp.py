@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from google.cloud.bigquery_connection_v1 import ConnectionServiceClient
 
 LABELS = {"app": "lakegraph"}
-TIMEOUT_SECONDS = 60.0  # of one request
 LABEL_LENGTH = 63
 
 
@@ -133,6 +132,8 @@ def clear_errors(what: str) -> Iterator[None]:
         remedy = "see the roles in docs/gcp.md, and whether the API is enabled and the project right"
         raise LakeError(f"{what}: not allowed: {_reason(error)}; {remedy}") from error
     except google.GoogleAPIError as error:
+        if "concurrent update" in str(error):  # another transaction was faster, and kept at it
+            raise TransientError(f"{what}: {_reason(error)}") from error
         reason = _reason(error)
         if "limit for bytes billed" in reason:
             reason = f"{reason.rstrip('.')}; ask for fewer months, or raise LAKEGRAPH_GCP_MAXIMUM_BYTES_BILLED"

@@ -93,12 +93,12 @@ def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]
     @dlt.destination(
         batch_size=0,
         loader_file_format="parquet",
-        name="iceberg_files",
+        name="delivered_files",
         naming_convention="direct",
         skip_dlt_columns_and_tables=True,
         max_parallel_load_jobs=1,
     )
-    def iceberg_files(path: Any, table: Any, /) -> None:
+    def delivered_files(path: Any, table: Any, /) -> None:
         target = folder / f"{len(delivered)}_{Path(path).name}"
         try:
             target.hardlink_to(path)
@@ -108,7 +108,7 @@ def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]
 
     pipeline = dlt.pipeline(
         request.pipeline_name,
-        destination=iceberg_files,
+        destination=delivered_files,
         dataset_name="bronze",
         pipelines_dir=str(request.working / "pipelines"),
     )
@@ -116,7 +116,7 @@ def _deliver(request: LoadRequest, source: "DltSource") -> dict[str, list[Path]]
     # other times.
     known = {**{f.name: f.type for f in request.spec.arrow_schema()}, **request.known_columns}
     source.resources[request.spec.table].apply_hints(columns=zoneless(known))
-    pipeline.config.restore_from_destination = False  # state lives in Iceberg's snapshots, never in a folder
+    pipeline.config.restore_from_destination = False  # state lives with the tables, never in a folder
     pipeline.run(source, loader_file_format="parquet")
     return delivered
 

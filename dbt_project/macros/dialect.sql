@@ -3,7 +3,9 @@
 {#- `value` as DECIMAL(18, scale), null if it does not fit or is not a number. -#}
 {% macro decimal(value, scale=2) %}{{ return(adapter.dispatch('decimal')(value, scale)) }}{% endmacro %}
 {% macro default__decimal(value, scale) %}try_cast({{ value }} as decimal(18, {{ scale }})){% endmacro %}
-{% macro bigquery__decimal(value, scale) %}round(safe_cast({{ value }} as numeric), {{ scale }}){% endmacro %}
+{% macro bigquery__decimal(value, scale) -%}
+    case when abs({{ value }}) < 1e16 then cast(round({{ value }} * 1e{{ scale }}) as numeric) / {{ 10 ** scale }} end
+{%- endmacro %}
 
 {#- A sum of money: `value`, which is a decimal or a number of whole cents, as DECIMAL(18, 2); an error if it does not fit. -#}
 {% macro money(value) %}{{ return(adapter.dispatch('money')(value)) }}{% endmacro %}
@@ -42,7 +44,10 @@
     '{{ tag }}' || case
         when {{ column }} = trunc({{ column }}) and abs({{ column }}) < 1e15
             then cast(cast({{ column }} as int64) as string) || '.0'
-        else lower(cast({{ column }} as string))
+        -- cast to string takes 15 or 17 digits: a double that needs 16 would have another text than in DuckDB
+        when cast(format('%.15g', {{ column }}) as float64) = {{ column }} then format('%.15g', {{ column }})
+        when cast(format('%.16g', {{ column }}) as float64) = {{ column }} then format('%.16g', {{ column }})
+        else format('%.17g', {{ column }})
     end || '|'
 {%- endmacro %}
 

@@ -23,7 +23,8 @@ from orchestration.resources.dbt import LakegraphDbt, warehouse
 from orchestration.translators import translator
 
 DUCKDB_POOL = "duckdb_writer"
-POOLS: Mapping[Target, str | None] = {"local": DUCKDB_POOL, "gcp": None}  # BigQuery queues its own writers
+# BigQuery cancels all but one of the transactions that change a table at once, whichever months they are of.
+POOLS: Mapping[Target, str] = {"local": DUCKDB_POOL, "gcp": "bigquery_writer"}
 WAITING = "waiting: another run writes DuckDB"
 
 

@@ -99,9 +99,11 @@ def _bigquery_environment(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def _bigquery_session(settings: Settings, on_wait: Callable[[], object]) -> Iterator[None]:  # noqa: ARG001 - as the other
+def _bigquery_session(settings: Settings, on_wait: Callable[[], object]) -> Iterator[None]:
+    """One dbt at a time for this home: of transactions on one table at once, BigQuery cancels all but one."""
     check_access(settings.gcp())
-    yield
+    with exclusive(settings.dbt_target / "bigquery", on_wait):
+        yield
 
 
 @dataclass(frozen=True)

@@ -141,8 +141,10 @@ def test_months_at_once_lose_nothing(cloud):
         tlc.write("yellow", month, files_of(cloud), 100)
         tlc.write("green", month, files_of(cloud), 100)
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda month: lakes.load_table(cloud, "green_trips", month), months))
-    assert count(cloud, "green_trips") == {f"{month}-01": 100 for month in months}
+        loads = [(name, month) for month in months for name in ("green_trips", "yellow_trips")]
+        list(pool.map(lambda load: lakes.load_table(cloud, *load), loads))
+    for name in ("green_trips", "yellow_trips"):
+        assert count(cloud, name) == {f"{month}-01": 100 for month in months}
 
 
 def test_a_load_that_died_before_its_account_is_done_again(cloud, monkeypatch):
@@ -154,6 +156,32 @@ def test_a_load_that_died_before_its_account_is_done_again(cloud, monkeypatch):
             lakes.load_table(cloud, "green_trips", "2023-01")
     assert lakes.load_table(cloud, "green_trips", "2023-01").changed
     assert count(cloud, "green_trips") == {"2023-01-01": 100}
+
+
+def test_an_object_without_its_account_is_not_taken_for_the_load_before_it(cloud, monkeypatch):
+    """The fault: the object of a corrected file was written, the run died, the file went back, and all was "unchanged"."""
+    first = tlc.write("green", "2023-01", files_of(cloud), 100).read_bytes()
+    lakes.load_table(cloud, "green_trips", "2023-01")
+    expected = ask(cloud, "SELECT sum(fare_amount) FROM bronze.mobility_green_trips WHERE source_month = '2023-01-01'")
+    path = tlc.write("green", "2023-01", files_of(cloud), 100, seed=7)
+    with monkeypatch.context() as patch:
+        patch.setattr(BigQueryStore, "_transact", lambda *_: (_ for _ in ()).throw(LakeError("killed")))
+        with pytest.raises(LakeError, match="killed"):
+            lakes.load_table(cloud, "green_trips", "2023-01")
+    path.write_bytes(first)
+    assert lakes.load_table(cloud, "green_trips", "2023-01").changed
+    found = ask(cloud, "SELECT sum(fare_amount) FROM bronze.mobility_green_trips WHERE source_month = '2023-01-01'")
+    assert found == expected
+
+
+@pytest.mark.parametrize("service", ["yellow", "green"])
+def test_a_table_that_was_dropped_is_loaded_again(cloud, service):
+    """The fault: its account was still there, so that every load was "unchanged"."""
+    tlc.write(service, "2023-01", files_of(cloud), 100)
+    lakes.load_table(cloud, f"{service}_trips", "2023-01")
+    bigquery_client(cloud.gcp()).delete_table(f"bronze.mobility_{service}_trips")
+    assert lakes.load_table(cloud, f"{service}_trips", "2023-01").changed
+    assert count(cloud, f"{service}_trips") == {"2023-01-01": 100}
 
 
 def test_a_source_that_cannot_be_read_leaves_bronze_as_it_was(cloud):

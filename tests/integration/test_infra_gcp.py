@@ -21,7 +21,7 @@ from lake.errors import LakeError, TransientError
 from lake.settings import Settings, get_settings
 from sandbox.gcp import Cloud, GcpStandIn, write_key
 
-ROLE = "roles/storage.objectUser"
+ROLE, READER = "roles/storage.objectUser", "roles/storage.legacyBucketReader"
 QUICK = Patience(seconds=1.5, first_wait=0.01)
 KEY = "us/biglake"
 MADE = (
@@ -29,7 +29,9 @@ MADE = (
     *(Change("create", f"dataset a-project.{layer}", "in US, tables never expire") for layer in LAYERS),
     Change("create", "dataset a-project.bronze_staging", "in US, tables expire after 1 day"),
     Change("create", "connection a-project.us.biglake", "type CLOUD_RESOURCE"),
-    Change("grant", "bucket gs://a-lake", f"{ROLE} to the service account of connection a-project.us.biglake"),
+    Change(
+        "grant", "bucket gs://a-lake", f"{ROLE} and {READER} to the service account of connection a-project.us.biglake"
+    ),
 )
 DISABLED = "BigQuery Connection API has not been used in project 1 before or it is disabled."
 
@@ -112,8 +114,8 @@ def test_a_plan_lists_what_apply_then_makes_and_writes_nothing(stand_in: GcpStan
         {"action": {"type": "Delete"}, "condition": {"age": 1, "matchesPrefix": ["staging/"]}}
     ]
     assert set(stand_in.store.all("connection")) == {KEY}
-    granted = {"role": ROLE, "members": [f"serviceAccount:{account(stand_in)}"]}
-    assert document(stand_in, "policy", "a-lake")["bindings"] == [granted]
+    granted = [{"role": role, "members": [f"serviceAccount:{account(stand_in)}"]} for role in (ROLE, READER)]
+    assert sorted(map(str, document(stand_in, "policy", "a-lake")["bindings"])) == sorted(map(str, granted))
 
 
 def test_after_apply_the_plan_is_empty_and_neither_it_nor_another_apply_writes(
@@ -241,9 +243,9 @@ def test_what_others_have_set_beside_it_is_kept(stand_in: GcpStandIn, settings: 
     assert MADE[-1] in plan_all(resources(settings)), "a grant under a condition is not the grant"
     apply_all(resources(settings))
 
-    granted = {"role": ROLE, "members": [f"serviceAccount:{account(stand_in)}"]}
+    granted = [{"role": role, "members": [f"serviceAccount:{account(stand_in)}"]} for role in (ROLE, READER)]
     policy = document(stand_in, "policy", "a-lake")
-    assert sorted(map(str, policy["bindings"])) == sorted(map(str, [*theirs, granted]))
+    assert sorted(map(str, policy["bindings"])) == sorted(map(str, [*theirs, *granted]))
     assert policy["version"] == 3
     assert document(stand_in, "bucket", "a-lake")["labels"] == {"team": "theirs", "app": "lakegraph"}
     assert document(stand_in, "bucket", "a-lake")["lifecycle"] == {"rule": [rule, SWEPT]}
@@ -534,7 +536,7 @@ def test_what_does_not_pass_in_time_may_be_tried_again_later(
     stand_in.inject("PUT", "/iam$", status, message, times=1000)
     with pytest.raises(TransientError) as error:
         LakeGrant(settings, Patience(seconds=0.3, first_wait=0.01)).apply()
-    assert str(error.value) == f"{ROLE} on bucket gs://a-lake: {sentence}; try again later"
+    assert str(error.value) == f"{ROLE} and {READER} on bucket gs://a-lake: {sentence}; try again later"
 
 
 def test_a_busy_or_silent_service_is_transient(

@@ -49,14 +49,14 @@
 {% materialization iceberg, adapter='bigquery' %}
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set existing = load_cached_relation(this) -%}
-    {%- set folder = env_var('LAKEGRAPH_LAKE_URI', '') ~ '/' ~ this.schema ~ '/' ~ this.identifier -%}
+    {%- set folder = env_var('LAKEGRAPH_LAKE_URI') ~ '/' ~ this.schema ~ '/' ~ this.identifier -%}
 
     {{ run_hooks(pre_hooks) }}
     {% call statement('main') -%}
         {%- if existing is none -%}
             create table {{ target_relation }}
             cluster by {{ config.get('partition_by').field }}
-            with connection `{{ env_var('LAKEGRAPH_GCP_CONNECTION_NAME', '') }}`
+            with connection `{{ env_var('LAKEGRAPH_GCP_CONNECTION_NAME') }}`
             options (
                 file_format = 'PARQUET',
                 table_format = 'ICEBERG',
