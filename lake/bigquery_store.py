@@ -43,6 +43,7 @@ STAGING_FOLDER = "staging"  # in the bucket
 ACCOUNTS = "load_accounts"
 LOADED_AT = "_loaded_at"
 EVER = "DATE '0001-01-01'"  # a partition filter that leaves nothing out
+LOST_RACES = ("concurrent update", "Failed to commit")  # of transactions: BigQuery's words, and the stand-in's
 ATTEMPTS = 8  # of a statement that another one stands in the way of
 
 SCALARS = {
@@ -495,9 +496,8 @@ class BigQueryStore:
         config = query_config(self.maximum_bytes, labels, parameters)
 
         def in_the_way(error: BaseException) -> bool:
-            return isinstance(error, Conflict) or (
-                isinstance(error, GoogleAPIError) and "concurrent update" in str(error)
-            )
+            said = any(text in str(error) for text in LOST_RACES)
+            return isinstance(error, Conflict) or (isinstance(error, GoogleAPIError) and said)
 
         @retry(
             retry=retry_if_exception(in_the_way),
