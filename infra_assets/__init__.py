@@ -14,10 +14,31 @@ from infra_assets.local import local_resources
 from infra_assets.plan import Resource, plan_all
 from lake.settings import Settings, Target
 
+
+def _no_access_needed(settings: Settings) -> None:
+    """The embedded target is this machine."""
+
+
+def _gcp_access(settings: Settings) -> None:
+    from lake import gcp_access
+
+    gcp_access.check_access(settings.gcp())
+
+
+def _repaired_by_its_steps(settings: Settings) -> None:
+    """What is in the way of the embedded target's infrastructure, its steps remove, or say why not."""
+
+
+def _gcp_plan(settings: Settings) -> None:
+    plan_all(resources(settings))
+
+
 _RESOURCES: Mapping[Target, Callable[[Settings], tuple[Resource, ...]]] = {
     "local": local_resources,
     "gcp": gcp_resources,
 }
+_ACCESS: Mapping[Target, Callable[[Settings], None]] = {"local": _no_access_needed, "gcp": _gcp_access}
+_OBSTACLES: Mapping[Target, Callable[[Settings], None]] = {"local": _repaired_by_its_steps, "gcp": _gcp_plan}
 
 
 def resources(settings: Settings) -> tuple[Resource, ...]:
@@ -31,20 +52,14 @@ def check_access(settings: Settings) -> None:
     Raises:
         LakeError: it does not, or a variable is missing or malformed.
     """
-    if settings.target == "gcp":
-        from lake import gcp_access
-
-        gcp_access.check_access(settings.gcp())
+    _ACCESS[settings.target](settings)
 
 
 def preflight(settings: Settings) -> None:
     """Refuse what cannot end well before anything is written: no access, or infrastructure that is in the way.
 
-    The embedded target's is repaired by its steps, or they say why not.
-
     Raises:
         LakeError: the first thing that is wrong.
     """
     check_access(settings)
-    if settings.target == "gcp":
-        plan_all(resources(settings))
+    _OBSTACLES[settings.target](settings)

@@ -54,11 +54,28 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """The bucket that holds the lake's files."""
+class _GcpResource:
+    """Plan and apply are one comparison, `_settle`, that writes or does not."""
 
     settings: Settings
     patience: Patience = Patience()
+
+    pool: ClassVar[str | None] = None
+
+    def plan(self) -> tuple[Change, ...]:
+        """The creation of what is missing, and what differs; nothing is written."""
+        return self._settle(write=False)
+
+    def apply(self) -> tuple[Change, ...]:
+        """Create what is missing and repair what differs."""
+        return self._settle(write=True)
+
+    def _settle(self, *, write: bool) -> tuple[Change, ...]:
+        raise NotImplementedError
+
+
+class Bucket(_GcpResource):
+    """The bucket that holds the lake's files."""
 
     name: ClassVar[str] = "bucket"
     description: ClassVar[str] = (
@@ -66,21 +83,12 @@ class Bucket:
     )
     kinds: ClassVar[frozenset[str]] = frozenset({"gcs"})
     deps: ClassVar[tuple[str, ...]] = ()
-    pool: ClassVar[str | None] = None
 
     def desired(self) -> tuple[str, ...]:
         """The bucket, its location, its access settings, its labels."""
         target = self.settings.gcp()
         access = ("uniform bucket-level access", f"public access prevention {ENFORCED}", _sweeping())
         return (_bucket(target), f"location {target.location.upper()}", *access, _labels())
-
-    def plan(self) -> tuple[Change, ...]:
-        """Its creation, or what differs."""
-        return self._settle(write=False)
-
-    def apply(self) -> tuple[Change, ...]:
-        """Create it, or repair what differs."""
-        return self._settle(write=True)
 
     def _settle(self, *, write: bool) -> tuple[Change, ...]:
         from google.cloud.exceptions import Forbidden
@@ -109,32 +117,19 @@ class Bucket:
             return _settled(_bucket(target), target, "storage.googleapis.com", self.patience, lambda: attempt(client))
 
 
-@dataclass(frozen=True)
-class Datasets:
+class Datasets(_GcpResource):
     """One BigQuery dataset for each layer, and one for tables on their way into bronze."""
-
-    settings: Settings
-    patience: Patience = Patience()
 
     name: ClassVar[str] = "datasets"
     description: ClassVar[str] = "The BigQuery datasets: bronze with its staging, silver, gold."
     kinds: ClassVar[frozenset[str]] = frozenset({"bigquery"})
     deps: ClassVar[tuple[str, ...]] = ()
-    pool: ClassVar[str | None] = None
 
     def desired(self) -> tuple[str, ...]:
         """The datasets, their location, the expiration of their tables, their labels."""
         target = self.settings.gcp()
         names = tuple(f"{_dataset(target, name)}, {self._expiration(name)}" for name in DATASETS)
         return (*names, f"location {target.location.upper()}", _labels())
-
-    def plan(self) -> tuple[Change, ...]:
-        """The creation of those that are missing, and what differs in the others."""
-        return self._settle(write=False)
-
-    def apply(self) -> tuple[Change, ...]:
-        """Create those that are missing and repair the others, one after another."""
-        return self._settle(write=True)
 
     def _settle(self, *, write: bool) -> tuple[Change, ...]:
         target = self.settings.gcp()
@@ -196,30 +191,17 @@ class Datasets:
         return f"tables expire after {days} {'day' if days == 1 else 'days'}" if days else "tables never expire"
 
 
-@dataclass(frozen=True)
-class Connection:
+class Connection(_GcpResource):
     """The BigLake connection through which BigQuery reads and writes the bucket."""
-
-    settings: Settings
-    patience: Patience = Patience()
 
     name: ClassVar[str] = "connection"
     description: ClassVar[str] = "The BigLake connection: the service account with which BigQuery uses the bucket."
     kinds: ClassVar[frozenset[str]] = frozenset({"bigquery"})
     deps: ClassVar[tuple[str, ...]] = ()
-    pool: ClassVar[str | None] = None
 
     def desired(self) -> tuple[str, ...]:
         """The connection and its type."""
         return (_connection(self.settings.gcp()), "type CLOUD_RESOURCE")
-
-    def plan(self) -> tuple[Change, ...]:
-        """Its creation, if it is missing."""
-        return self._settle(write=False)
-
-    def apply(self) -> tuple[Change, ...]:
-        """Create it if it is missing."""
-        return self._settle(write=True)
 
     def _settle(self, *, write: bool) -> tuple[Change, ...]:
         from google.cloud.bigquery_connection_v1 import CloudResourceProperties
@@ -242,37 +224,18 @@ class Connection:
             return _settled(_connection(target), target, CONNECTION_API, self.patience, lambda: attempt(client))
 
 
-@dataclass(frozen=True)
-class LakeGrant:
+class LakeGrant(_GcpResource):
     """What the connection's service account may do with the bucket."""
-
-    settings: Settings
-    patience: Patience = Patience()
 
     name: ClassVar[str] = "lake_grant"
     description: ClassVar[str] = "What the connection's service account may do with the bucket: " + ", ".join(ROLES)
     kinds: ClassVar[frozenset[str]] = frozenset({"gcs"})
     deps: ClassVar[tuple[str, ...]] = ("bucket", "connection")
-    pool: ClassVar[str | None] = None
 
     def desired(self) -> tuple[str, ...]:
         """The bucket, then the role and whose it is."""
         target = self.settings.gcp()
         return (_bucket(target), _grant(target).detail)
-
-    def plan(self) -> tuple[Change, ...]:
-        """The grant, if it is missing, and so without a bucket or a connection."""
-        target = self.settings.gcp()
-        account = self._account(target)
-        return (_grant(target),) if account is None else self._settle(target, account, write=False)
-
-    def apply(self) -> tuple[Change, ...]:
-        """Grant the role if that is missing; all other grants stay."""
-        target = self.settings.gcp()
-        account = self._account(target)
-        if account is None:
-            raise LakeError(f"{_connection(target)} is not there: materialize infra/connection first")
-        return self._settle(target, account, write=True)
 
     def _account(self, target: GcpTarget) -> str | None:
         with connection_client(target) as client:
@@ -280,9 +243,16 @@ class LakeGrant:
                 _connection(target), target, CONNECTION_API, self.patience, lambda: _service_account(client, target)
             )
 
-    def _settle(self, target: GcpTarget, account: str, *, write: bool) -> tuple[Change, ...]:
+    def _settle(self, *, write: bool) -> tuple[Change, ...]:
+        """The grant, if it is missing, and so without a bucket or a connection; all other grants stay."""
         from google.cloud.exceptions import Forbidden, NotFound
 
+        target = self.settings.gcp()
+        account = self._account(target)
+        if account is None:
+            if write:
+                raise LakeError(f"{_connection(target)} is not there: materialize infra/connection first")
+            return (_grant(target),)
         member = f"serviceAccount:{account}"
 
         def attempt(client: "storage.Client") -> tuple[Change, ...]:

@@ -19,6 +19,7 @@ import json
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from functools import cached_property
@@ -43,7 +44,9 @@ STAGING_FOLDER = "staging"  # in the bucket
 ACCOUNTS = "load_accounts"
 LOADED_AT = "_loaded_at"
 EVER = "DATE '0001-01-01'"  # a partition filter that leaves nothing out
-LOST_RACES = ("concurrent update", "Failed to commit")  # of transactions: BigQuery's words, and the stand-in's
+# Of transactions, in BigQuery's words and the stand-in's; and of two that replace one table at once.
+LOST_RACES = ("concurrent update", "Failed to commit", "Not found: Table")
+NEW_COLUMNS = "lakegraph.new-columns"  # metadata of an object: name → GoogleSQL type
 ATTEMPTS = 8  # of a statement that another one stands in the way of
 
 SCALARS = {
@@ -253,24 +256,17 @@ class BigQueryStore:
                 return {}
         return {key.isoformat() if key else "": count for key, count in rows if count}
 
-    def is_loaded(self, table: str) -> bool:
-        """By the API."""
-        return self._find(table) is not None
-
-    def absent_partitions(self, table: str, partitions: Sequence[str]) -> list[str]:
-        """By a count; a table without the column of partitions has none that could be absent."""
+    def partitions(self, table: str) -> frozenset[str] | None:
+        """By a count, or by the names of the objects."""
         found = self._find(table)
         if found is None:
-            return list(partitions)
-        column = self._partition_column(found)
-        stored = self._count(table, column) if column else {}
-        return [partition for partition in partitions if column and not stored.get(partition)]
-
-    @staticmethod
-    def _partition_column(table: "bigquery.Table") -> str | None:
-        if table.time_partitioning:
-            return str(table.time_partitioning.field)
-        return "source_month" if any(field.name == "source_month" for field in table.schema) else None
+            return None
+        if found.table_type == "EXTERNAL":
+            with clear_errors(f"{DATASET}.{table}"):
+                return frozenset(name.split("/")[-2].partition("=")[2] for name, _ in self._objects(table))
+        if found.time_partitioning:
+            return frozenset(self._count(table, found.time_partitioning.field))
+        return frozenset({""})
 
     def preview(self, spec: TableSpec, rows: int) -> "pa.Table":
         """Some rows: of a native table without a query, of files by one over the newest partition."""
@@ -301,7 +297,7 @@ class BigQueryStore:
                 self._unstage(staged)
         with clear_errors(spec.identifier):
             if in_lake:
-                self._declare_external(spec, delivery)
+                self._declare_external(delivery)
         return Commit(changed, None, sum(self.stored_rows(spec).values()))
 
     def _holds(self, delivery: Delivery) -> bool:
@@ -314,7 +310,7 @@ class BigQueryStore:
         if spec.storage == "lake":
             blob = self._bucket.get_blob(self._key(spec, delivery.partition))
             stored = LoadAccount.from_properties(blob.metadata or {}) if blob else None
-            if not account.same_content(stored):
+            if account.rows_loaded and not account.same_content(stored):
                 return False
         counts = (
             self.stored_rows(spec).get(account.partition, 0),
@@ -357,7 +353,7 @@ class BigQueryStore:
             with clear_errors(delivery.spec.identifier), warnings.catch_warnings():
                 # dlt's few look-ups need no bulk reader
                 warnings.filterwarnings("ignore", message="Cannot create BigQuery Storage client")
-                pipeline.run(source, loader_file_format="parquet")
+                _run_patiently(pipeline, source)
         except PipelineStepFailed as error:
             with clear_errors(delivery.spec.identifier):
                 raise root_cause(error) from error
@@ -384,7 +380,7 @@ class BigQueryStore:
         if spec.storage == "warehouse":
             declared = {name: column_type(column.type) for name, column in spec.columns.items()}
             self._make_table(delivery, spec.table, declared, spec.description)
-            arrived = staged[spec.table].columns
+            arrived = staged[spec.table].columns if spec.table in staged else {}
             new = {name: kind for name, kind in arrived.items() if not spec.match(name)}
             for name, kind in new.items():
                 table = quote(self._name(spec.table))
@@ -452,40 +448,55 @@ class BigQueryStore:
             f"SELECT {', '.join(values)} FROM {quote(staged.name)}"
         )
 
-    def _folder(self, spec: TableSpec) -> str:
-        return f"lake/{DATASET}/{spec.table}"
+    def _folder(self, table: str) -> str:
+        return f"lake/{DATASET}/{table}"
 
     def _key(self, spec: TableSpec, partition: date | None) -> str:
-        return f"{self._folder(spec)}/{spec.partition_column}={partition}/rows.parquet"
+        return f"{self._folder(spec.table)}/{spec.partition_column}={partition}/rows.parquet"
+
+    def _objects(self, table: str) -> "dict[tuple[str, int], dict[str, str]]":
+        """Name and generation of each object of a table, with the columns it holds beyond the declaration."""
+        blobs = self._bucket.list_blobs(prefix=f"{self._folder(table)}/")
+        return {(b.name, b.generation): json.loads((b.metadata or {}).get(NEW_COLUMNS, "{}")) for b in blobs}
 
     def _write_object(self, delivery: Delivery) -> None:
-        """The partition's one object; an upload replaces it at once."""
+        """The partition's one object; an upload replaces it at once. A partition without rows has none."""
+        import pyarrow.parquet as pq
+        from google.api_core.exceptions import NotFound
+
         spec = delivery.spec
-        path = _one_file(delivery.files, delivery.working)
         blob = self._bucket.blob(self._key(spec, delivery.partition))
-        blob.metadata = delivery.account.to_properties()
+        if not delivery.files:
+            with suppress(NotFound):
+                blob.delete()
+            return
+        path = _one_file(delivery.files, delivery.working)
+        new = {f.name: arrow_column_type(f.type) for f in pq.read_schema(path) if not spec.match(f.name)}
+        blob.metadata = {**delivery.account.to_properties(), NEW_COLUMNS: json.dumps(new)}
         blob.upload_from_filename(str(path), content_type="application/vnd.apache.parquet")
 
-    def _declare_external(self, spec: TableSpec, delivery: Delivery) -> None:
-        """The BigLake table over the objects: the declared columns, and those that files have brought."""
-        import pyarrow.parquet as pq
+    def _declare_external(self, delivery: Delivery) -> None:
+        """The BigLake table over the objects: the declared columns, and those that objects say they have brought.
 
+        Done again if the objects have changed meanwhile: another load may have declared the table before this one did,
+        for more columns than this one knew of.
+        """
+        spec = delivery.spec
         declared = {name: column_type(column.type) for name, column in spec.columns.items()}
-        table = self._find(spec.table)
-        stored = {f.name: field_type(f) for f in table.schema if f.name != spec.partition_column} if table else {}
-        arrived = {f.name: arrow_column_type(f.type) for path in delivery.files for f in pq.read_schema(path)}
-        new = {name: kind for name, kind in arrived.items() if not spec.match(name) and name not in stored}
-        columns = {**declared, **stored, **new}
-        listed = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
-        prefix = f"gs://{self.target.bucket}/{self._folder(spec)}"
-        self._run(
-            delivery,
-            f"CREATE OR REPLACE EXTERNAL TABLE {quote(self._name(spec.table))} ({listed}) "
-            f"WITH PARTITION COLUMNS ({quote(spec.partition_column or '')} DATE) "
-            f"WITH CONNECTION {quote(self.target.connection_name)} "
-            f"OPTIONS(format='PARQUET', uris=['{prefix}/*.parquet'], hive_partition_uri_prefix='{prefix}', "
-            f"require_hive_partition_filter=true, description={literal(spec.description)})",
-        )
+        prefix = f"gs://{self.target.bucket}/{self._folder(spec.table)}"
+        objects = None
+        while objects != (found := self._objects(spec.table)):
+            objects = found
+            columns = {**declared, **{name: kind for new in objects.values() for name, kind in new.items()}}
+            listed = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
+            self._run(
+                delivery,
+                f"CREATE OR REPLACE EXTERNAL TABLE {quote(self._name(spec.table))} ({listed}) "
+                f"WITH PARTITION COLUMNS ({quote(spec.partition_column or '')} DATE) "
+                f"WITH CONNECTION {quote(self.target.connection_name)} "
+                f"OPTIONS(format='PARQUET', uris=['{prefix}/*.parquet'], hive_partition_uri_prefix='{prefix}', "
+                f"require_hive_partition_filter=true, description={literal(spec.description)})",
+            )
 
     def _run(self, delivery: Delivery, sql: str, parameters: Sequence[Any] = ()) -> None:
         """A statement of a load; again if that of another one stands in the way, which leaves nothing behind."""
@@ -532,6 +543,26 @@ def _label(pair: tuple[str, str]) -> str:
 
 def _date(day: date) -> str:
     return f"DATE '{day.isoformat()}'"
+
+
+def _run_patiently(pipeline: Any, source: Any) -> None:
+    """Run the pipeline; loads of other tables race with it to create dlt's own tables, and the loser tries again."""
+    from dlt.pipeline.helpers import retry_schema_update
+    from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+    @retry(
+        retry=retry_if_exception(retry_schema_update()),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_random_exponential(0.5, max=20),
+        reraise=True,
+    )
+    def attempt() -> None:
+        if pipeline.has_pending_data:  # extracted by the attempt before
+            pipeline.load()
+        else:
+            pipeline.run(source, loader_file_format="parquet")
+
+    attempt()
 
 
 def _imports(paths: Sequence[Path], hints: Any) -> Iterator[Any]:

@@ -72,12 +72,11 @@ def credentials() -> Any:
     return found
 
 
-def bigquery_client(target: GcpTarget, labels: dict[str, str] | None = None) -> "bigquery.Client":
-    """A BigQuery client of the target's project and location, whose query jobs carry `labels` beside ours."""
+def bigquery_client(target: GcpTarget) -> "bigquery.Client":
+    """A BigQuery client of the target's project and location, whose query jobs carry our labels."""
     from google.cloud import bigquery
 
-    config = bigquery.QueryJobConfig()
-    config.labels = {**LABELS, **(labels or {})}
+    config = bigquery.QueryJobConfig(labels=LABELS)
     return bigquery.Client(
         project=target.project,
         location=target.location,

@@ -6,8 +6,8 @@ Delivered files are registered as they are. Rejected rows are committed first, s
 all that it accounts for; a load that dies on the way leaves files that no snapshot names, swept later by maintenance.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,25 +113,23 @@ class IcebergStore:
 
     def stored_rows(self, spec: TableSpec, *, rejected: bool = False) -> dict[str, int]:
         """From the manifests: no data is read."""
-        return self._stored(f"bronze.{spec.rejected_table}" if rejected else spec.identifier)
-
-    def _stored(self, identifier: str) -> dict[str, int]:
-        table = self._find(identifier)
+        table = self._find(f"bronze.{spec.rejected_table}" if rejected else spec.identifier)
         counts = iceberg.rows_by_partition(table) if table else {}
-        return {key.isoformat() if key else "": rows for key, rows in counts.items()}
+        return {_key(partition): rows for partition, rows in counts.items()}
 
-    def is_loaded(self, table: str) -> bool:
-        """By the catalog."""
-        return bool(self._catalog.table_exists(f"bronze.{table}"))
-
-    def absent_partitions(self, table: str, partitions: Sequence[str]) -> list[str]:
+    def partitions(self, table: str) -> frozenset[str] | None:
         """From the manifests."""
         found = self._find(f"bronze.{table}")
-        if found and not found.spec().fields:
-            return []
-        stored = self._stored(f"bronze.{table}")
-        return [partition for partition in partitions if not stored.get(partition)]
+        if found is None:
+            return None
+        if not found.spec().fields:
+            return frozenset({""})
+        return frozenset(_key(partition) for partition, rows in iceberg.rows_by_partition(found).items() if rows)
 
     def preview(self, spec: TableSpec, rows: int) -> "pa.Table":
         """The first rows of a scan."""
         return self._catalog.load_table(spec.identifier).scan(limit=rows).to_arrow().slice(0, rows)
+
+
+def _key(partition: date | None) -> str:
+    return partition.isoformat() if partition else ""

@@ -6,7 +6,7 @@ What belongs here: the interface, what is handed to it, and which target has whi
 dlt delivers files, the store commits them: so rows, rejects and accounts mean the same on every target.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -80,11 +80,8 @@ class BronzeStore(Protocol):
     def stored_rows(self, spec: TableSpec, *, rejected: bool = False) -> dict[str, int]:
         """Rows that the table (or its quarantine) holds now, by partition, counted independently of the accounts."""
 
-    def is_loaded(self, table: str) -> bool:
-        """Whether `bronze.<table>` exists."""
-
-    def absent_partitions(self, table: str, partitions: Sequence[str]) -> list[str]:
-        """Those of `partitions` that `bronze.<table>` holds no rows of; none if it is not partitioned."""
+    def partitions(self, table: str) -> frozenset[str] | None:
+        """Partitions of `bronze.<table>` that hold rows; {""} if it is not partitioned, None if there is no table."""
 
     def preview(self, spec: TableSpec, rows: int) -> "pa.Table":
         """Some rows of the table."""

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +20,7 @@ from lake.errors import LakeError, one_line
 from lake.settings import Target, get_settings
 
 if TYPE_CHECKING:
+    from dagster import Definitions
     from rich.console import Console
 
     from orchestration.runner import Summary
@@ -65,8 +65,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def _graph() -> tuple[Any, ModuleType]:
-    """The definitions, with the manifest made anew first if dbt's files have changed; and the module that runs them.
+def _graph() -> "Definitions":
+    """The definitions, with the manifest made anew first if dbt's files have changed.
 
     Raises:
         LakeError: a declaration or a model is wrong; says which and what.
@@ -77,12 +77,10 @@ def _graph() -> tuple[Any, ModuleType]:
     from dagster import DagsterError
     from dagster.components.core.component_tree import ComponentTreeException
 
-    from orchestration import runner
-
     try:
         from orchestration.build import build_defs
 
-        return build_defs(), runner
+        return build_defs()
     except (ComponentTreeException, DagsterError, ValueError) as error:
         raise LakeError(_fault(error)) from error
 
@@ -125,7 +123,9 @@ def materialize(
 
     settings = get_settings()
     preflight(settings)
-    defs, runner = _graph()
+    defs = _graph()
+    from orchestration import runner  # reads the manifest
+
     keys = runner.resolve(select, defs)
     tags = runner.partition_tags(keys, defs, partition, first, last)
     extra = runner.needed_besides(keys, defs, settings)
@@ -222,7 +222,9 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
 @app.command()
 def assets(select: Annotated[str, typer.Option(help="As for materialize.")] = "*") -> None:
     """List the keys of the graph with their partitions."""
-    defs, runner = _graph()
+    defs = _graph()
+    from orchestration import runner  # reads the manifest
+
     graph = defs.resolve_asset_graph()
     for key in sorted(runner.resolve(select, defs)):
         partitions = graph.get(key).partitions_def

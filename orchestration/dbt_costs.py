@@ -23,9 +23,10 @@ LOG = "dbt.log"
 
 def with_costs(invocation: DbtCliInvocation) -> Iterator[Any]:
     """dagster-dbt's events; a model's output has what its job used among its metadata."""
+    answers = Answers(invocation.target_path / LOG)
     for event in invocation.stream():
         if isinstance(event, dg.Output):
-            answer = adapter_response(invocation.target_path / LOG, **_node(event))
+            answer = answers.of(**_node(event))
             yield event.with_metadata({**event.metadata, **cost_metadata(answer)})
         else:
             yield event
@@ -35,23 +36,36 @@ def _node(output: dg.Output[Any]) -> dict[str, str]:
     return {name: str(output.metadata[name].value) for name in ("unique_id", "invocation_id")}
 
 
-def adapter_response(log: Path, unique_id: str, invocation_id: str) -> Mapping[str, Any]:
-    """What the warehouse answered to the job of a node that has just ended; empty if dbt's log does not say."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        for line in log.read_text().splitlines() if log.exists() else ():
-            if '"NodeFinished"' not in line or unique_id not in line or invocation_id not in line:
-                continue
-            try:
-                data = json.loads(line)["data"]
-            except ValueError:  # still being written
-                continue
-            if data["node_info"]["unique_id"] == unique_id:
-                answer: Mapping[str, Any] = data["run_result"]["adapter_response"]
-                return answer
-        if time.monotonic() > deadline:
-            return {}
-        time.sleep(POLL_SECONDS)
+class Answers:
+    """What the warehouse answered to the jobs of nodes, followed in dbt's log as it grows: each line is read once."""
+
+    def __init__(self, log: Path) -> None:
+        self._log, self._offset = log, 0
+        self._found: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+    def of(self, unique_id: str, invocation_id: str) -> Mapping[str, Any]:
+        """The answer to the job of a node that has just ended; empty if dbt's log does not say in time."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (unique_id, invocation_id) not in self._found:
+            self._read_on()
+            if (unique_id, invocation_id) in self._found or time.monotonic() > deadline:
+                break
+            time.sleep(POLL_SECONDS)
+        return self._found.get((unique_id, invocation_id), {})
+
+    def _read_on(self) -> None:
+        if not self._log.exists():
+            return
+        with self._log.open("rb") as stream:
+            stream.seek(self._offset)
+            for line in stream:
+                if not line.endswith(b"\n"):  # still being written
+                    return
+                self._offset += len(line)
+                if b'"NodeFinished"' in line:
+                    event = json.loads(line)
+                    key = (event["data"]["node_info"]["unique_id"], event["info"]["invocation_id"])
+                    self._found[key] = event["data"]["run_result"]["adapter_response"]
 
 
 def cost_metadata(answer: Mapping[str, Any]) -> dict[str, Any]:

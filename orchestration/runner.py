@@ -22,7 +22,7 @@ import dagster as dg
 from lake.catalog import LAYERS
 from lake.duck import exclusive
 from lake.errors import LakeError
-from lake.settings import Settings
+from lake.settings import Settings, Target
 from orchestration.checks.source_freshness import CHECK as SOURCE_FRESHNESS
 from orchestration.liveness import bury_dead_runs, process_tag
 from orchestration.partitions import month_of
@@ -35,6 +35,7 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 SYNTAX = re.compile(r"[:+()\"]|\b(?:and|or|not)\b")
 LINEAGE = re.compile(r"(?=.*\+)(\+?)([\w/*-]+)(\+?)")
 INFRA_PENDING = "infra"
+PUBLISHES: tuple[Target, ...] = ("local",)  # targets whose readers have a copy of their own
 PUBLISH = dg.AssetKey(["serving", "duckdb"])
 POLL_SECONDS = 0.3
 
@@ -418,25 +419,24 @@ def _asset_of(event: Any) -> str:
 
 
 def _accounts(rows: dict[str, AssetRow], settings: Settings, tags: dict[str, str]) -> None:
-    """Read, rejected and duplicate rows of silver tables, from their accounts in the published copy."""
-    from lake.duck import connect, quote
+    """Read, rejected and duplicate rows of silver tables, from their accounts; not from a copy older than the run."""
+    from lake.query import query
 
     silver = [name for name in rows if name.startswith("silver/") and f"{name}__accounting" in rows]
-    if not silver or not settings.published_path.exists() or RANGE_START not in tags:
+    published = PUBLISH.to_user_string() in rows or settings.target not in PUBLISHES
+    if not silver or not published or RANGE_START not in tags:
         return
-    window = [month_of(tags[RANGE_START]), month_of(tags[RANGE_END])]
-    with connect(settings.published_path, read_only=True) as connection:
-        for name in silver:
-            table = quote("_".join(name.split("/")[1:]) + "__accounting")
-            read, loaded, rejected, duplicates = connection.execute(
-                "SELECT sum(bronze_rows), sum(silver_rows), sum(rejected_rows), sum(duplicate_rows) "  # noqa: S608 - quoted
-                f"FROM silver.{table} WHERE source_month BETWEEN ? AND ?",
-                window,
-            ).fetchall()[0]
-            row = rows[name]
-            row.read, row.loaded, row.rejected, row.duplicates = (
-                int(n or 0) for n in (read, loaded, rejected, duplicates)
-            )
+    low, high = month_of(tags[RANGE_START]), month_of(tags[RANGE_END])
+    counts = " UNION ALL ".join(
+        f"SELECT '{name}' AS asset, sum(bronze_rows) AS bronze, sum(silver_rows) AS loaded, "  # noqa: S608 - asset keys
+        "sum(rejected_rows) AS rejected, sum(duplicate_rows) AS duplicates "
+        f"FROM silver.{'_'.join(name.split('/')[1:])}__accounting "
+        f"WHERE source_month BETWEEN DATE '{low}' AND DATE '{high}'"
+        for name in silver
+    )
+    for asset, *numbers in (found.values() for found in query(settings, counts).to_pylist()):
+        row = rows[asset]
+        row.read, row.loaded, row.rejected, row.duplicates = (int(n or 0) for n in numbers)
 
 
 def _peak_mb() -> tuple[float, float]:

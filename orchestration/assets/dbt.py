@@ -25,7 +25,7 @@ from orchestration.translators import translator
 DUCKDB_POOL = "duckdb_writer"
 # BigQuery cancels all but one of the transactions that change a table at once, whichever months they are of.
 POOLS: Mapping[Target, str] = {"local": DUCKDB_POOL, "gcp": "bigquery_writer"}
-WAITING = "waiting: another run writes DuckDB"
+WAITING = "waiting: another run of dbt is under way"
 
 
 def window_vars(months: list[date]) -> dict[str, str]:
@@ -62,11 +62,13 @@ def _check_sources(context: dg.AssetExecutionContext, months: list[date], settin
     sources = {parent for key in context.selected_asset_keys for parent in context.assets_def.asset_deps[key]}
     for source in sorted(s for s in sources if s.path[0] == "bronze"):
         table = "_".join(source.path[1:])
-        if not store.is_loaded(table):
+        held = store.partitions(table)
+        if held is None:
             raise LakeError(f"bronze.{table} is not loaded yet: materialize {source.to_user_string()} first")
-        if absent := store.absent_partitions(table, [month.isoformat() for month in months]):
+        absent = [month for month in months if not held & {month.isoformat(), ""}]
+        if absent:
             raise LakeError(
-                f"bronze.{table} holds no {absent[0][:7]}: materialize {source.to_user_string()} for it first"
+                f"bronze.{table} holds no {absent[0]:%Y-%m}: materialize {source.to_user_string()} for it first"
             )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 import dagster as dg
 from pydantic import Field, model_validator
 
+from infra_assets import check_access
 from infra_assets.assets import infra_key
 from infra_assets.steps import step_failures
 from lake.accounting import LoadResult
@@ -151,6 +152,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         """Load each partition of the run (or the table), then report and check what was committed."""
         from lake.load import load
 
+        check_access(settings)  # the clients would try for minutes to reach what is not there
         module, _, attribute = self.source.rpartition(".")
         factory = partial(getattr(importlib.import_module(module), attribute), **self.params)
         results: list[tuple[LoadResult, float]] = []

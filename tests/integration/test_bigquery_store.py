@@ -3,7 +3,8 @@
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import gcp
@@ -19,7 +20,7 @@ from lake.bigquery_store import BigQueryStore
 from lake.errors import LakeError
 from lake.gcp import bigquery_client, storage_client
 from lake.settings import Settings
-from lake.store import open_store
+from lake.store import Delivery, open_store
 from orchestration.checks.source_freshness import verdict
 from sandbox import tlc
 
@@ -145,6 +146,36 @@ def test_months_at_once_lose_nothing(cloud):
         list(pool.map(lambda load: lakes.load_table(cloud, *load), loads))
     for name in ("green_trips", "yellow_trips"):
         assert count(cloud, name) == {f"{month}-01": 100 for month in months}
+
+
+def test_columns_that_two_months_bring_at_once_are_both_there(cloud):
+    """The fault: each declared the BigLake table with the columns it had read before the other's were there."""
+    months = ("2023-01", "2023-02")
+    for month in months:
+        path = tlc.write("green", month, files_of(cloud), 100)
+        rows = pq.read_table(path)
+        pq.write_table(rows.append_column(f"new_{month[-2:]}", pa.array([1.5] * rows.num_rows)), path)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda month: lakes.load_table(cloud, "green_trips", month), months))
+    sums = "SELECT sum(new_01), sum(new_02) FROM bronze.mobility_green_trips WHERE source_month >= DATE '2000-01-01'"
+    assert ask(cloud, sums) == [(150.0, 150.0)]
+
+
+@pytest.mark.parametrize("service", ["yellow", "green"])
+def test_a_delivery_without_rows_empties_its_partition_and_no_other(cloud, service):
+    for month in ("2023-01", "2023-02"):
+        tlc.write(service, month, files_of(cloud), 100)
+        account = lakes.load_table(cloud, f"{service}_trips", month).account
+    spec, _ = lakes.declared(f"{service}_trips")
+    store = open_store(cloud, "test")
+    assert store.partitions(spec.table) == {"2023-01-01", "2023-02-01"}
+    empty = replace(account, rows_read=0, rows_loaded=0, digest="of nothing")
+    delivery = Delivery(spec, date(2023, 2, 1), (), (), empty, cloud.dlt_home)
+    assert store.commit(delivery).changed
+    assert not store.commit(delivery).changed
+    assert count(cloud, f"{service}_trips") == {"2023-01-01": 100}
+    assert store.partitions(spec.table) == {"2023-01-01"}
+    assert store.partitions("mobility_nowhere") is None
 
 
 def test_a_load_that_died_before_its_account_is_done_again(cloud, monkeypatch):
