@@ -7,9 +7,10 @@ dbt's process, whose DuckDB connection it shares for the view.
 
 import os
 import shutil
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
@@ -17,7 +18,12 @@ from dbt.adapters.duckdb.utils import TargetConfig
 from lake import iceberg, views
 from lake.catalog import open_catalog
 from lake.duck import quote
+from lake.errors import LakeError
 from lake.settings import get_settings
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table
+    from pyiceberg.types import IcebergType
 
 
 class Plugin(BasePlugin):
@@ -38,6 +44,7 @@ class Plugin(BasePlugin):
         becomes empty.
         """
         import pyarrow.parquet as pq
+        from pyiceberg.types import DateType
 
         settings = get_settings()
         config = target_config.config
@@ -47,11 +54,10 @@ class Plugin(BasePlugin):
         identifier = f"{schema}.{name}"
         assert target_config.location is not None  # noqa: S101 - the materialization always gives one
         folder = Path(target_config.location.path)
-        types = {c["name"]: c["dtype"] for c in config["columns"] if c["name"] != column}
+        types = {c["name"]: _iceberg_type(c["dtype"]) for c in config["columns"] if c["name"] != column}
         catalog = open_catalog(settings)
-        table = iceberg.load_or_create(
-            catalog, identifier, {n: _iceberg_type(t) for n, t in types.items()}, column, settings.warehouse
-        )
+        table = iceberg.load_or_create(catalog, identifier, types, column, settings.warehouse)
+        table = _with_columns(table, identifier, {**types, column: DateType()})
         written = sorted(p for p in folder.rglob("*.parquet") if pq.read_metadata(p).num_rows)
         files = [iceberg.adopt_file(p, table, date.fromisoformat(p.parent.name.split("=", 1)[1])) for p in written]
 
@@ -68,6 +74,34 @@ class Plugin(BasePlugin):
         with type(self).connection.cursor() as cursor:
             cursor.execute(sql)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_columns(table: "Table", identifier: str, query: Mapping[str, "IcebergType"]) -> "Table":
+    """The table, with a column added for each one that only the query has: also where no row brings it.
+
+    Raises:
+        LakeError: a column of the table is not in the query, or there in another type. Months outside the window would
+            be of another form than those in it.
+    """
+    wanted = {name.lower(): kind for name, kind in query.items()}
+    wrong = [
+        f"column {field.name} is {field.field_type} in the table and {wanted[field.name.lower()]} in the query"
+        if field.name.lower() in wanted
+        else f"column {field.name} is in the table and not in the query"
+        for field in table.schema().fields
+        if wanted.get(field.name.lower()) != field.field_type
+    ]
+    if wrong:
+        raise LakeError(
+            f"{identifier}: {', '.join(wrong)}; drop the table "
+            f"(lake.catalog.open_catalog(settings).drop_table({identifier!r})) and build every month again"
+        )
+    known = {name.lower() for name in table.schema().column_names}
+    if new := {name: kind for name, kind in query.items() if name.lower() not in known}:
+        with table.update_schema() as update:
+            for name, kind in new.items():
+                update.add_column(name, kind)
+    return table
 
 
 def _iceberg_type(duckdb_type: str) -> Any:

@@ -13,4 +13,5 @@
 {% macro conformed_green_trips() %}select 1 as trip_id, 'r' as reject_reason from mobility_green_trips{% endmacro %}
 {% macro conformed_fhv_trips() %}select 1 as trip_id, 'r' as reject_reason from mobility_fhv_trips{% endmacro %}
 {% macro money(value) %}{{ value }}{% endmacro %}
+{% macro money_mean(column) %}avg({{ column }}){% endmacro %}
 {% macro every_month(column) %}true{% endmacro %}

@@ -379,3 +379,27 @@ def test_a_new_column_of_two_types_at_once_never_spoils_the_table(workers, lake,
     assert held == [m for m in drift if kind == "double" or m != "2024-02"]
     expected = sorted(v for m in held for v in drift[m].to_pylist())
     assert sorted(v for v in lakes.rows(lake)["Fresh"].to_pylist() if v is not None) == expected
+
+
+def test_the_columns_of_a_model_and_its_table_are_compared(tmp_path):
+    """The fault: a column that the model lost became null for the window, and one it gained waited for a row."""
+    from pyiceberg.types import DateType, IntegerType, LongType, StringType
+
+    from lake.dbt_plugin import _with_columns
+
+    settings = Settings(home=tmp_path)
+    catalog = open_catalog(settings)
+    columns = {"a": LongType(), "b": StringType()}
+    table = iceberg.load_or_create(catalog, "silver.t", columns, "source_month", settings.warehouse)
+    query = {**columns, "source_month": DateType()}
+    assert _with_columns(table, "silver.t", query).schema() == table.schema()
+    _with_columns(table, "silver.t", {**query, "n": IntegerType()})
+    assert catalog.load_table("silver.t").schema().find_type("n") == IntegerType()
+    for wrong, reason in (
+        ({"a": LongType()}, "column b is in the table and not in the query"),
+        ({**query, "b": LongType()}, "column b is string in the table and long in the query"),
+    ):
+        with pytest.raises(LakeError, match=f"^silver.t: {reason}.* drop the table"):
+            _with_columns(
+                catalog.load_table("silver.t"), "silver.t", wrong | {"source_month": DateType(), "n": IntegerType()}
+            )

@@ -42,9 +42,34 @@
 {% endmaterialization %}
 
 {#-
+  The columns of `query` that `table` lacks. One that the table has and the query does not, or has in another type, is an error:
+  the months of the window would be of another form than the others, and to write only what both have would hide it.
+-#}
+{% macro new_columns(relation, table, query, remedy) -%}
+    {%- set types, known, wrong, new = {}, [], [], [] -%}
+    {%- for column in query -%}{%- do types.update({column.name | lower: column.data_type}) -%}{%- endfor -%}
+    {%- for column in table -%}
+        {%- set here, there = column.data_type, types.get(column.name | lower) -%}
+        {%- do known.append(column.name | lower) -%}
+        {%- if there is none -%}
+            {%- do wrong.append("column " ~ column.name ~ " is in the table and not in the query") -%}
+        {%- elif there != here -%}
+            {%- do wrong.append("column " ~ column.name ~ " is " ~ here ~ " in the table and " ~ there ~ " in the query") -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if wrong -%}
+        {%- set name = relation.schema ~ "." ~ relation.identifier -%}
+        {{ exceptions.raise_compiler_error(name ~ ": " ~ wrong | join(", ") ~ "; " ~ remedy) }}
+    {%- endif -%}
+    {%- for column in query if column.name | lower not in known -%}{%- do new.append(column) -%}{%- endfor -%}
+    {{ return(new) }}
+{%- endmacro %}
+
+{#-
   On BigQuery: a BigQuery-managed Iceberg table, its files under `storage_uri`, reached through our connection. It takes no
   partitions, so it is clustered by month. It cannot be renamed, truncated or swapped, so after the first time the window is
   replaced in place; a full refresh is a window of every month. (dbt's own support writes `with connection default`.)
+  A column that the query has anew is added first, null in months outside the window.
 -#}
 {% materialization iceberg, adapter='bigquery' %}
     {%- set target_relation = this.incorporate(type='table') -%}
@@ -52,6 +77,20 @@
     {%- set folder = env_var('LAKEGRAPH_LAKE_URI') ~ '/' ~ this.schema ~ '/' ~ this.identifier -%}
 
     {{ run_hooks(pre_hooks) }}
+    {%- if existing is not none -%}
+        {#- BigQuery leaves a dropped table's files where they are -#}
+        {%- set remedy -%}
+            drop the table (drop table {{ target_relation }}), remove its files under {{ folder }}/ and build every month again
+        {%- endset -%}
+        {%- set columns = get_column_schema_from_query(compiled_code) -%}
+        {%- set new = new_columns(target_relation, adapter.get_columns_in_relation(existing), columns, remedy) -%}
+        {%- if new -%}
+            {% call statement('new_columns') -%}
+                alter table {{ target_relation }}
+                {% for column in new %}add column {{ column.quoted }} {{ column.data_type }}{{ ', ' if not loop.last }}{% endfor %}
+            {%- endcall %}
+        {%- endif -%}
+    {%- endif -%}
     {% call statement('main') -%}
         {%- if existing is none -%}
             create table {{ target_relation }}
@@ -68,7 +107,7 @@
                 {{ compiled_code }}
             )
         {%- else -%}
-            {%- set columns = get_quoted_csv(adapter.get_columns_in_relation(existing) | map(attribute='name')) -%}
+            {%- set names = get_quoted_csv(columns | map(attribute='name')) -%}
             {#- one statement, for such a table takes no part in transactions -#}
             merge into {{ target_relation }} as dbt_internal_dest
             using (
@@ -76,7 +115,7 @@
             ) as dbt_internal_source
             on false
             when not matched by source and {{ in_window('dbt_internal_dest.source_month') }} then delete
-            when not matched then insert ({{ columns }}) values ({{ columns }})
+            when not matched then insert ({{ names }}) values ({{ names }})
         {%- endif -%}
     {%- endcall %}
     {{ run_hooks(post_hooks) }}

@@ -24,7 +24,7 @@ final as (
         end as payment_type_name,
         count(*) as trips,
         {{ money('sum(total_amount)') }} as revenue,
-        {{ money('round(sum(tip_amount) / count(tip_amount), 2)') }} as avg_tip_amount,
+        {{ money_mean('tip_amount') }} as avg_tip_amount,
         round(
             {{ double('sum(' ~ decimal('trip_distance_miles', 4) ~ ')') }} / count(trip_distance_miles), 4
         ) as avg_distance_miles
