@@ -360,7 +360,7 @@ def sandbox_env() -> None:
     import shlex
 
     from sandbox import control
-    from sandbox.server import read_endpoints
+    from sandbox.serving import read_endpoints
 
     settings = get_settings()
     for name, value in control.environment(settings, read_endpoints(settings.endpoints_file)).items():

@@ -29,7 +29,7 @@ import psutil
 from lake.errors import LakeError
 from lake.settings import Settings, Target
 from sandbox import emulators, tlc
-from sandbox.server import read_endpoints, withdraw
+from sandbox.serving import read_endpoints, withdraw
 
 State = Literal["running", "stopped", "foreign"]
 

@@ -2,25 +2,22 @@
 
 What belongs here: on the wire, the BigQuery Connection API (REST), Cloud Storage's buckets and policies, BigQuery's
 datasets, an OAuth token endpoint and a service account's key for it; faults to inject and the record of what was
-asked. What does not: objects (`sandbox.gcs`), BigQuery's tables and queries, checking who is calling, and starting and
-stopping the process (`sandbox.control`).
+asked. What does not: objects (`sandbox.gcs`), BigQuery's tables and queries, checking who is calling, the server's
+socket and command line (`sandbox.serving`), and starting and stopping the process (`sandbox.control`).
 
 State is a folder and outlives the process. Answers name projects by number, as Google's do, so that nobody relies on
 getting back the name that was asked for.
 """
 
-import argparse
 import hashlib
 import json
 import re
-import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from os import O_CREAT, O_TRUNC, O_WRONLY, fdopen, getpid
 from os import open as open_file
 from pathlib import Path
-from typing import Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from starlette.applications import Starlette
@@ -30,7 +27,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from lake.errors import LakeError
 from lake.settings import Settings
 from sandbox.gcs import (
     CANCELLED,
@@ -47,7 +43,7 @@ from sandbox.gcs import (
     merge_patch,
     now,
 )
-from sandbox.server import JOIN_SECONDS, Lifespan, _listen, _server, publish, withdraw
+from sandbox.serving import InThread, Lifespan, announced, command_line, health, listen, uvicorn_server
 
 ENDPOINT = "gcs"  # its name in the endpoints file
 PROJECT = "lakegraph-sandbox"
@@ -324,9 +320,6 @@ def application(cloud: Cloud, *, token: str = "", lifespan: Lifespan | None = No
         The application.
     """
 
-    async def health(_: Request) -> JSONResponse:
-        return JSONResponse({"token": token, "pid": getpid()})
-
     async def anything(request: Request) -> Response:
         call = Call(
             request.method,
@@ -346,7 +339,7 @@ def application(cloud: Cloud, *, token: str = "", lifespan: Lifespan | None = No
             return Response(status_code=answer.status, headers=dict(answer.headers))
         return JSONResponse(answer.content, answer.status, headers=dict(answer.headers))
 
-    routes = [Route("/health", health), Route("/{path:path}", anything, methods=METHODS)]
+    routes = [health(token), Route("/{path:path}", anything, methods=METHODS)]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
@@ -386,7 +379,7 @@ def _batch(cloud: Cloud, call: Call) -> Response:
     return Response("".join(parts) + "--batch--\r\n", headers={"Content-Type": "multipart/mixed; boundary=batch"})
 
 
-class GcpStandIn(Cloud):
+class GcpStandIn(Cloud, InThread):
     """The server in a thread of this process, for tests; `inject` and `calls` are those of `Cloud`.
 
     Attributes:
@@ -395,21 +388,11 @@ class GcpStandIn(Cloud):
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._listener, self.url = _listen()
-        self._server = _server(application(self), "warning")
-        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
+        Cloud.__init__(self, folder)
+        InThread.__init__(self, application(self))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(JOIN_SECONDS)
-        self._listener.close()
-        if self._thread.is_alive():
-            raise LakeError(f"stand-in of Google Cloud at {self.url} did not stop within {JOIN_SECONDS:.0f} s")
+    def __exit__(self, *details: object) -> None:
+        super().__exit__(*details)
         self.store.close()
 
 
@@ -459,43 +442,21 @@ def folder_of(settings: Settings) -> Path:
 def serve(settings: Settings, *, token: str = "", port: int = 0) -> None:
     """Serve the state under `folder_of` until SIGTERM or SIGINT; the endpoints file names it while it listens.
 
-    Args:
-        settings: says where the sandbox's folder is.
-        token: see `application`.
-        port: TCP port on 127.0.0.1; 0 takes a free one.
-
     Raises:
         LakeError: the port is taken.
     """
-    listener, url = _listen(port)
+    listener, url = listen(port)
     cloud = Cloud(folder_of(settings))
     write_key(folder_of(settings) / "key.json", url, settings.gcp_project or PROJECT)
-    endpoints = {ENDPOINT: url}
 
     @asynccontextmanager
-    async def announced(_: Starlette) -> AsyncIterator[None]:
-        publish(settings.endpoints_file, endpoints)
-        try:
-            yield
-        finally:
-            withdraw(settings.endpoints_file, endpoints)
-            cloud.store.close()
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        with closing(cloud.store):
+            async with announced(settings.endpoints_file, {ENDPOINT: url}):
+                yield
 
-    _server(application(cloud, token=token, lifespan=announced), "info").run([listener])
-
-
-def main() -> None:
-    """Command line: `python -m sandbox.gcp --home H [--port P] [--token T]`."""
-    parser = argparse.ArgumentParser(description="Play Google Cloud on loopback until interrupted.")
-    parser.add_argument("--home", type=Path, required=True, help="LAKEGRAPH_HOME; state under sandbox/gcp")
-    parser.add_argument("--port", type=int, default=0, help="TCP port; a free one by default")
-    parser.add_argument("--token", default="", help="what /health answers with")
-    arguments = parser.parse_args()
-    try:
-        serve(Settings(home=arguments.home), token=arguments.token, port=arguments.port)
-    except LakeError as error:
-        raise SystemExit(str(error)) from None
+    uvicorn_server(application(cloud, token=token, lifespan=lifespan), "info").run([listener])
 
 
 if __name__ == "__main__":
-    main()
+    command_line("Play Google Cloud on loopback until interrupted.", serve)

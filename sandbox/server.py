@@ -2,28 +2,22 @@
 
 What belongs here: what the two systems do on the wire (static files with their headers; JSONPlaceholder's
 paging), the faults a test injects, and the record of what was asked. What does not: making the files
-(`sandbox.tlc`), and starting, finding and stopping the server's process (`sandbox.control`).
+(`sandbox.tlc`), the server's socket and command line (`sandbox.serving`), and starting, finding and stopping its
+process (`sandbox.control`).
 
 Files may lie flat in the folder or in the live host's layout; both `/tlc/<file>` and the live host's paths
-`/tlc/trip-data/<file>` and `/tlc/misc/<file>` find them. The socket listens before its address is told to
-anyone, so that nobody has to wait and try again.
+`/tlc/trip-data/<file>` and `/tlc/misc/<file>` find them.
 """
 
-import argparse
 import asyncio
-import json
 import math
 import re
-import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from os import getpid, stat_result
+from os import stat_result
 from pathlib import Path
-from typing import Self
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -31,17 +25,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lake.errors import LakeError
 from lake.settings import Settings
+from sandbox.serving import InThread, Lifespan, announced, command_line, health, listen, uvicorn_server
 from sandbox.users import USERS, User
 
-HOST = "127.0.0.1"
 LIVE_FOLDERS = ("trip-data/", "misc/")
 DEFAULT_LIMIT = 10  # JSONPlaceholder's page size where `_page` comes without `_limit`
-GRACE_SECONDS = 2  # what a request under way gets to end when the server stops
-JOIN_SECONDS = 10.0
-
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -204,14 +193,11 @@ def application(
     """
     folder.mkdir(parents=True, exist_ok=True)
 
-    async def health(_: Request) -> JSONResponse:
-        return JSONResponse({"token": token, "pid": getpid()})
-
     async def get_users(request: Request) -> JSONResponse:
         return _page_of(request, users)
 
     routes = [
-        Route("/health", health),
+        health(token),
         Route("/users", get_users),
         Mount("/tlc", _TlcFiles(directory=folder)),
     ]
@@ -219,26 +205,7 @@ def application(
     return _Recorder(app, faults or Faults(), [] if log is None else log)
 
 
-def _listen(port: int = 0) -> tuple[socket.socket, str]:
-    listener = socket.socket()
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise LakeError(f"sandbox server: cannot listen on {HOST}:{port}: {error.strerror}") from error
-    return listener, f"http://{HOST}:{listener.getsockname()[1]}"
-
-
-def _server(app: ASGIApp, log_level: str) -> uvicorn.Server:
-    config = uvicorn.Config(
-        app, log_level=log_level, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, lifespan="on"
-    )
-    return uvicorn.Server(config)
-
-
-class SandboxServer:
+class SandboxServer(InThread):
     """The server in a thread of this process, for tests.
 
     Attributes:
@@ -251,110 +218,21 @@ class SandboxServer:
     def __init__(self, folder: Path, users: Sequence[User] = USERS) -> None:
         self.faults = Faults()
         self.requests: list[Asked] = []
-        self._listener, self.users_api = _listen()
-        self.tlc_base = f"{self.users_api}/tlc"
-        self._server = _server(application(folder, users=users, faults=self.faults, log=self.requests), "warning")
-        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(JOIN_SECONDS)
-        self._listener.close()
-        if self._thread.is_alive():
-            raise LakeError(f"sandbox server at {self.users_api} did not stop within {JOIN_SECONDS:.0f} s")
-
-
-def publish(path: Path, endpoints: Mapping[str, str]) -> None:
-    """Add `endpoints` (setting name → URL) to the endpoints file, replaced whole; others' entries stay.
-
-    Args:
-        path: `Settings.endpoints_file`.
-        endpoints: what to add.
-    """
-    _rewrite(path, {**read_endpoints(path), **endpoints})
-
-
-def withdraw(path: Path, endpoints: Mapping[str, str]) -> None:
-    """Take `endpoints` out of the endpoints file where their URL is still the same; an empty file is removed.
-
-    Args:
-        path: `Settings.endpoints_file`.
-        endpoints: what to take out.
-    """
-    before = read_endpoints(path)
-    after = dict(before.items() - endpoints.items())
-    if after != before:
-        _rewrite(path, after)
-
-
-def read_endpoints(path: Path) -> dict[str, str]:
-    """The endpoints file as it stands: setting name → URL; empty if there is none.
-
-    Args:
-        path: `Settings.endpoints_file`.
-
-    Returns:
-        The entries.
-    """
-    try:
-        endpoints: dict[str, str] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    return endpoints
-
-
-def _rewrite(path: Path, endpoints: Mapping[str, str]) -> None:
-    if not endpoints:
-        path.unlink(missing_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{getpid()}.partial")
-    partial.write_text(json.dumps(endpoints, indent=2, sort_keys=True) + "\n")
-    partial.replace(path)
+        super().__init__(application(folder, users=users, faults=self.faults, log=self.requests))
+        self.tlc_base, self.users_api = f"{self.url}/tlc", self.url
 
 
 def serve(settings: Settings, *, token: str = "", port: int = 0) -> None:
     """Serve `<sandbox_home>/tlc` until SIGTERM or SIGINT; the endpoints file names it while it listens.
 
-    Args:
-        settings: says where the sandbox's folder is.
-        token: see `application`.
-        port: TCP port on 127.0.0.1; 0 takes a free one.
-
     Raises:
         LakeError: the port is taken.
     """
-    listener, url = _listen(port)
-    endpoints = {"tlc_base": f"{url}/tlc", "users_api": url}
-
-    @asynccontextmanager
-    async def announced(_: Starlette) -> AsyncIterator[None]:
-        publish(settings.endpoints_file, endpoints)
-        try:
-            yield
-        finally:
-            withdraw(settings.endpoints_file, endpoints)
-
-    app = application(settings.sandbox_home / "tlc", token=token, lifespan=announced)
-    _server(app, "info").run([listener])
-
-
-def main() -> None:
-    """Command line: `python -m sandbox.server --home H [--port P] [--token T]`."""
-    parser = argparse.ArgumentParser(description="Serve the sandbox's sources on loopback until interrupted.")
-    parser.add_argument("--home", type=Path, required=True, help="LAKEGRAPH_HOME; files under sandbox/tlc")
-    parser.add_argument("--port", type=int, default=0, help="TCP port; a free one by default")
-    parser.add_argument("--token", default="", help="what /health answers with")
-    arguments = parser.parse_args()
-    try:
-        serve(Settings(home=arguments.home), token=arguments.token, port=arguments.port)
-    except LakeError as error:
-        raise SystemExit(str(error)) from None
+    listener, url = listen(port)
+    announcement = announced(settings.endpoints_file, {"tlc_base": f"{url}/tlc", "users_api": url})
+    app = application(settings.sandbox_home / "tlc", token=token, lifespan=lambda _: announcement)
+    uvicorn_server(app, "info").run([listener])
 
 
 if __name__ == "__main__":
-    main()
+    command_line("Serve the sandbox's sources on loopback until interrupted.", serve)

@@ -1,40 +1,20 @@
 """Fixtures of the tests from outside; `homes` holds what they are made of."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from homes import Demo, Done, Home, serving, write_sources
-
-from lake.settings import get_settings
+from command import Done, call
+from homes import Demo, Home, serving, write_sources
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """`lakegraph …` in this process: the command's own `main`, with arguments, output and exit code."""
+def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """`lakegraph …` in this process, with the variables of a home alone."""
 
-    def call(home: Home, *arguments: str) -> Done:
-        from orchestration import cli
+    def called(home: Home, *arguments: str) -> Done:
+        return call(capsys, *arguments, variables=home.variables)
 
-        with monkeypatch.context() as patch:
-            for name in [n for n in os.environ if n.startswith("LAKEGRAPH_")]:
-                patch.delenv(name)
-            for name, value in home.variables.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["lakegraph", *arguments])
-            get_settings.cache_clear()
-            capsys.readouterr()
-            try:
-                cli.main()
-                code = 0
-            except SystemExit as end:
-                code = end.code if isinstance(end.code, int) else int(bool(end.code))
-            finally:
-                get_settings.cache_clear()
-        return Done(code, *capsys.readouterr())
-
-    return call
+    return called
 
 
 @pytest.fixture(scope="session")

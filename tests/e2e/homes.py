@@ -1,7 +1,8 @@
 """The whole product from outside: homes of their own, the command, and what its tables hold.
 
 What belongs here: starting `lakegraph` in three ways (a fresh process; a warm one, forked with the heavy imports behind
-it; this process, for commands that only read) and comparing published copies. What does not: expectations.
+it; this process, by `command.call`, for commands that only read) and comparing published copies. What does not:
+expectations.
 """
 
 import multiprocessing
@@ -18,6 +19,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from command import DEADLINE, Done
 
 from lake.duck import quote
 from lake.settings import Settings, get_settings
@@ -25,7 +27,6 @@ from sandbox import tlc
 from sandbox.server import SandboxServer
 
 LAKEGRAPH = Path(sys.executable).with_name("lakegraph")
-DEADLINE = 600.0  # seconds, for one run on a machine that is busy with other tests
 SMALL: Mapping[tlc.Service, int] = {"yellow": 1_200, "green": 800, "fhv": 800}
 UNLIKE_ANYWHERE = {"_loaded_at", "run_id"}  # when and by whom a row was loaded is no part of its content
 
@@ -36,29 +37,6 @@ def write_sources(folder: Path, months: Sequence[str], rows: Mapping[tlc.Service
             tlc.write(service, month, folder, count)
     tlc.write_zones(folder)
     return folder
-
-
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE, poll: float = 0.01) -> Any:
-    """The first true value of `condition`."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
-        time.sleep(poll)
-    return value
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def first(self) -> str:
-        """The first line of the error output."""
-        return self.err.splitlines()[0] if self.err else ""
 
 
 @dataclass

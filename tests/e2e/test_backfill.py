@@ -6,7 +6,8 @@ from typing import Any
 
 import lakes
 import pytest
-from homes import Home, spawn, wait_for, write_sources
+from command import wait_for
+from homes import Home, spawn, write_sources
 
 from lake import iceberg
 from lake.audit import audit

@@ -12,7 +12,8 @@ from typing import Any
 import duckdb
 import lakes
 import pytest
-from homes import Home, Warm, serving, spawn, wait_for, write_sources
+from command import wait_for
+from homes import Home, Warm, serving, spawn, write_sources
 
 from lake import iceberg, publish
 from lake.catalog import open_catalog

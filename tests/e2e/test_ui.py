@@ -124,20 +124,21 @@ def assert_no_error(ui: Ui) -> None:
     assert [text for text in alerts if re.search("error|fail", text, re.IGNORECASE)] == []
 
 
-def test_an_asset_page_shows_its_columns_and_checks(ui: Ui):
-    ui.open(f"{ui.url}/assets/{'/'.join(GREEN)}?view=overview")
+@pytest.mark.parametrize(
+    ("view", "texts", "picture"),
+    [
+        ("overview", ("lpep_pickup_datetime", "congestion_surcharge", "source_month"), "columns"),
+        ("checks", ("row_accounting", "schema_drift", "source_freshness"), "checks"),
+    ],
+    ids=["columns", "checks"],
+)
+def test_an_asset_page_shows_its_columns_and_checks(ui: Ui, view: str, texts: tuple[str, ...], picture: str):
+    ui.open(f"{ui.url}/assets/{'/'.join(GREEN)}?view={view}")
     try:
-        for column in ("lpep_pickup_datetime", "congestion_surcharge", "source_month"):
-            ui.page.get_by_text(column, exact=True).first.wait_for(timeout=90_000)
+        for text in texts:
+            ui.page.get_by_text(text, exact=True).first.wait_for(timeout=90_000)
     finally:
-        ui.picture("columns")
-    assert_no_error(ui)
-    ui.open(f"{ui.url}/assets/{'/'.join(GREEN)}?view=checks")
-    try:
-        for check in ("row_accounting", "schema_drift", "source_freshness"):
-            ui.page.get_by_text(check, exact=True).first.wait_for(timeout=90_000)
-    finally:
-        ui.picture("checks")
+        ui.picture(picture)
     assert_no_error(ui)
 
 

@@ -3,21 +3,21 @@
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from command import Done, call
 
 from infra_assets.gcp import gcp_resources
 from infra_assets.plan import apply_all
 from lake.errors import LakeError, TransientError
 from lake.gcp_access import check_access
 from lake.settings import GcpTarget, Settings, get_settings
-from orchestration import cli
 from sandbox.gcp import GcpStandIn, write_key
 
 COMMANDS = (
@@ -53,28 +53,13 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcpSta
 
 
 @pytest.fixture
-def lakegraph(
-    stand_in: GcpStandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """The command in this process: exit code, output, error output."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lakegraph", *arguments])
-        get_settings.cache_clear()
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(bool(end.code))
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
+def lakegraph(stand_in: GcpStandIn, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """The command in this process, under the stand-in's variables."""
+    return partial(call, capsys)
 
 
 @pytest.fixture
-def refused(stand_in: GcpStandIn, lakegraph: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Callable[[], str]:
+def refused(stand_in: GcpStandIn, lakegraph: Callable[..., Done], tmp_path: Path) -> Callable[[], str]:
     """The one line that every command ends with; none of them wrote anything."""
 
     def call() -> str:
@@ -99,7 +84,7 @@ def closed_port() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_without_a_mistake_nothing_is_refused(lakegraph: Callable[..., tuple[int, str, str]]) -> None:
+def test_without_a_mistake_nothing_is_refused(lakegraph: Callable[..., Done]) -> None:
     code, out, err = lakegraph("infra", "apply")
     assert (code, len(out.splitlines()), err) == (0, 7 if "staging" in out else 6, "")
     assert lakegraph("infra", "drift") == (0, "no drift\n", "")
@@ -224,7 +209,7 @@ def refusing_token() -> Iterator[str]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import gcsfs
 import httpx
 import pytest
+from command import wait_for
 from google.api_core import exceptions as google
 from google.auth.transport.requests import Request
 from google.cloud import storage
@@ -24,7 +24,7 @@ from google.oauth2 import service_account
 from lake.gcp import storage_client
 from lake.settings import GcpTarget, Settings
 from sandbox.gcp import GcpStandIn, write_key
-from sandbox.server import read_endpoints
+from sandbox.serving import read_endpoints
 
 CHUNK = 256 * 1024
 TARGET = GcpTarget("a-project", "US", "lake", "lakegraph", None)
@@ -362,10 +362,7 @@ def test_the_process_tells_its_token_and_address_and_withdraws_it(tmp_path: Path
     command = [sys.executable, "-m", "sandbox.gcp", "--home", str(settings.home), "--token", "tok"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 30
-        while not (url := read_endpoints(settings.endpoints_file).get("gcs")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert url
+        url = wait_for(lambda: read_endpoints(settings.endpoints_file).get("gcs"), "it says its address", 30)
         assert httpx.get(f"{url}/health").json() == {"token": "tok", "pid": process.pid}
         key = json.loads((settings.sandbox_home / "gcp" / "key.json").read_text())
         assert key["token_uri"] == f"{url}/token"

@@ -13,22 +13,38 @@ from threading import Thread
 import httpx
 import psutil
 import pytest
+from command import wait_for
 
 from lake.errors import LakeError
 from lake.settings import Settings
 from sandbox import control, tlc
-from sandbox.server import Asked, SandboxServer, publish, read_endpoints, withdraw
+from sandbox.server import Asked, SandboxServer
+from sandbox.serving import publish, read_endpoints, withdraw
 from sandbox.users import USERS
 
 MONTHS = ("2023-01",)
 ROWS = {"yellow": 200, "green": 100, "fhv": 100}
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("files")
+    tlc.write("yellow", "2023-01", made, 500)
+    (made.parent / f"{made.name}-secret.txt").write_text("outside")
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    """For tests that only ask."""
+    with SandboxServer(folder) as running:
+        yield running
+
+
 @pytest.fixture
-def server(tmp_path):
-    tlc.write("yellow", "2023-01", tmp_path, 500)
-    (tmp_path.parent / f"{tmp_path.name}-secret.txt").write_text("outside")
-    with SandboxServer(tmp_path) as running:
+def failing(folder):
+    """A server of the test's own, whose faults and log it may rely on."""
+    with SandboxServer(folder) as running:
         yield running
 
 
@@ -57,9 +73,9 @@ def links(response: httpx.Response) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("prefix", ["", "/trip-data"])
-def test_a_file_comes_whole_with_its_headers(server, tmp_path, prefix):
+def test_a_file_comes_whole_with_its_headers(server, folder, prefix):
     name = "yellow_tripdata_2023-01.parquet"
-    expected = (tmp_path / name).read_bytes()
+    expected = (folder / name).read_bytes()
     response = httpx.get(f"{server.tlc_base}{prefix}/{name}")
     assert response.content == expected
     assert response.headers["Content-Length"] == str(len(expected))
@@ -71,9 +87,10 @@ def test_a_file_comes_whole_with_its_headers(server, tmp_path, prefix):
     assert again.status_code == 304
 
 
-def test_the_live_layout_on_disk_is_served_too(server, tmp_path):
+def test_the_live_layout_on_disk_is_served_too(tmp_path):
     tlc.write_zones(tmp_path / "misc")
-    assert httpx.get(f"{server.tlc_base}/misc/taxi_zone_lookup.csv").text.count("\n") == 266
+    with SandboxServer(tmp_path) as server:
+        assert httpx.get(f"{server.tlc_base}/misc/taxi_zone_lookup.csv").text.count("\n") == 266
 
 
 @pytest.mark.parametrize("path", ["missing.parquet", "trip-data/missing.parquet", "", "misc/", "%00"])
@@ -84,8 +101,8 @@ def test_what_is_not_there_is_404(server, path):
 @pytest.mark.parametrize(
     "path", ["..%2F{}", "%2e%2e/{}", "misc/..%2F..%2F{}", "misc/%2F{root}", "%2F{root}", "trip-data/../../{}"]
 )
-def test_no_path_leads_out_of_the_folder(server, tmp_path, path):
-    secret = tmp_path.parent / f"{tmp_path.name}-secret.txt"
+def test_no_path_leads_out_of_the_folder(server, folder, path):
+    secret = folder.parent / f"{folder.name}-secret.txt"
     url = f"{server.tlc_base}/" + path.format(secret.name, root=str(secret).replace("/", "%2F"))
     response = httpx.get(url)
     assert response.status_code == 404
@@ -134,32 +151,32 @@ def test_page_size_defaults_to_ten_and_one_page_has_no_links(server):
 # -- faults and the log --------------------------------------------------------------------------------------
 
 
-def test_a_failure_is_used_up_and_every_request_is_logged(server):
-    server.faults.fail("^/users", 503, times=2, headers={"Retry-After": "1"})
-    answers = [httpx.get(f"{server.users_api}/users?_page=1") for _ in range(3)]
+def test_a_failure_is_used_up_and_every_request_is_logged(failing):
+    failing.faults.fail("^/users", 503, times=2, headers={"Retry-After": "1"})
+    answers = [httpx.get(f"{failing.users_api}/users?_page=1") for _ in range(3)]
     assert [a.status_code for a in answers] == [503, 503, 200]
     assert answers[0].headers["Retry-After"] == "1"
-    assert server.requests == [Asked("GET", "/users", "_page=1", s) for s in (503, 503, 200)]
-    assert httpx.head(f"{server.tlc_base}/yellow_tripdata_2023-01.parquet").status_code == 200
-    assert server.requests[-1].method == "HEAD"
+    assert failing.requests == [Asked("GET", "/users", "_page=1", s) for s in (503, 503, 200)]
+    assert httpx.head(f"{failing.tlc_base}/yellow_tripdata_2023-01.parquet").status_code == 200
+    assert failing.requests[-1].method == "HEAD"
 
 
-def test_failures_come_in_order_and_can_be_cleared(server):
-    server.faults.fail("users", 500)
-    server.faults.fail("users", 429)
-    server.faults.fail("users", 404, times=9)
-    server.faults.fail("users", 418, times=0)
-    url = f"{server.users_api}/users"
+def test_failures_come_in_order_and_can_be_cleared(failing):
+    failing.faults.fail("users", 500)
+    failing.faults.fail("users", 429)
+    failing.faults.fail("users", 404, times=9)
+    failing.faults.fail("users", 418, times=0)
+    url = f"{failing.users_api}/users"
     assert [httpx.get(url).status_code for _ in range(3)] == [500, 429, 404]
-    server.faults.clear()
+    failing.faults.clear()
     assert httpx.get(url).status_code == 200
 
 
-def test_a_delay_outlasts_the_clients_patience_once(server):
-    server.faults.delay("/users", seconds=1.0)
+def test_a_delay_outlasts_the_clients_patience_once(failing):
+    failing.faults.delay("/users", seconds=1.0)
     with pytest.raises(httpx.ReadTimeout):
-        httpx.get(f"{server.users_api}/users", timeout=0.2)
-    assert httpx.get(f"{server.users_api}/users", timeout=5).status_code == 200
+        httpx.get(f"{failing.users_api}/users", timeout=0.2)
+    assert httpx.get(f"{failing.users_api}/users", timeout=5).status_code == 200
 
 
 def test_endpoints_of_several_stand_ins_share_the_file(tmp_path):
@@ -224,9 +241,7 @@ def test_a_killed_server_is_recognised_and_replaced(settings):
     old = start(settings)
     (before,) = control.status(settings)
     os.kill(before.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while state(settings) == "running" and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: state(settings) != "running", "it is gone", 10)
     assert state(settings) == "stopped"
     assert settings.endpoints_file.exists()  # left behind
     new = start(settings)
@@ -263,9 +278,7 @@ def test_a_server_started_by_hand_is_foreign_and_leaves_no_endpoints(settings):
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 20
-        while not settings.endpoints_file.exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for(settings.endpoints_file.exists, "it says its addresses", 20)
         url = settings.endpoint("users_api")
         assert httpx.get(f"{url}/users").status_code == 200  # it listens before it is announced
         assert control.status(settings) == [control.ServiceStatus("sources", url, by_hand.pid, "foreign")]

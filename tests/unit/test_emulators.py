@@ -43,11 +43,15 @@ def test_a_named_python_of_another_version_is_refused_by_name(tmp_path):
 
 
 def test_a_named_python_is_taken(monkeypatch):
+    """The wanted version is set to this interpreter's: it is the one that is sure to be on the machine."""
     monkeypatch.setattr(emulators, "WANTED", f"{sys.version_info[0]}.{sys.version_info[1]}")
     assert emulators.find({emulators.VARIABLE: sys.executable}) == Path(sys.executable)
 
 
 def test_without_any_python_the_error_is_one_line_that_says_how_to_get_one(monkeypatch, tmp_path):
+    """The search is made to fail, and the project's environments are hidden: a machine may have a Python 3.13, or the
+    network to download one, and neither can be taken from it.
+    """
     monkeypatch.setattr(emulators, "ENVIRONMENTS", tmp_path / "environments")
     monkeypatch.setattr(emulators, "find", lambda *_, **__: None)
     with pytest.raises(
