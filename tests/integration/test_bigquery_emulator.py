@@ -40,7 +40,7 @@ def target(gcp_environment):
 
 @pytest.fixture(scope="module")
 def client(target) -> bigquery.Client:
-    return bigquery_client(target, {"layer": "test"})
+    return bigquery_client(target)
 
 
 @pytest.fixture(scope="module")
