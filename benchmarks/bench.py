@@ -11,11 +11,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from benchmarks.measure import ContenderFailedError, Cost, contender, median, run
+from benchmarks.measure import ContenderFailedError, Cost, contender, median, run, serving
 from benchmarks.report import Budget, Row, Section, markdown, show
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +30,10 @@ GOLD = ["+mobility_trips_by_zone_day", "+mobility_trips_by_hour"]
 PANDAS_BYTES_A_ROW = 900
 GIGABYTE_MB = 1_000
 IMPORT_REPEATS = 5
+SHOP = "benchmarks.shop"
+SHOP_STEP, SHOP_STEP_SMOKE = 3, 23  # hours of the generated day in a load
+SHOP_PARTS = {"bronze": "bronze, five tables", "models": "silver and gold, `dbt build`", "": "the whole hour"}
+MEGABYTE = 1_000_000
 LOAD_AT_REST = 0.5
 
 
@@ -39,6 +45,9 @@ class Options:
     rows_set: int
     rows_dicts: int
     repeats: int
+    shop_scale: int
+    shop_days: int
+    shop_changes: int
     work: Path
     smoke: bool = False
 
@@ -198,6 +207,39 @@ def bench_import(options: Options) -> tuple[Section, list[Budget]]:
         f"Fresh processes, median of {1 if options.smoke else IMPORT_REPEATS}; the interpreter's start is part of both."
     )
     return Section("Import of the code location", note, lines), [Budget("import", ours.cpu / floor.cpu, 1.3)]
+
+
+def bench_delta(options: Options) -> tuple[Section, list[Budget]]:
+    """An hour of the shop after a day of history, and after many."""
+    histories = {1: "1 day", options.shop_days: f"{options.shop_days} days"}
+    hours: dict[int, list[Cost]] = {days: [] for days in histories}
+    with ExitStack() as stack:
+        asked = {}
+        for days in histories:
+            server = stack.enter_context(serving(SHOP, {"scale": options.shop_scale, "days": days}))
+            asked[days] = {"home": str(options.work / f"shop-{days}"), "endpoints": server.endpoints}
+        built = {days: shop_history(options, days, asked[days]) for days in histories}
+        for _ in range(options.repeats):
+            for days, history in histories.items():  # by turns, so that both meet what else the machine does
+                hours[days].append(repeated(f"after {history}", 1, lambda: contender("shop_hour", asked[days], module=SHOP)))  # noqa: B023 - called at once
+        for days in histories:
+            shutil.rmtree(f"{asked[days]['home']}-kept", ignore_errors=True)
+    lines, budgets = [], []
+    for name, what in SHOP_PARTS.items():
+        costs = {days: median([shop_part(hour, name) for hour in hours[days]]) for days in histories}
+        lines += [Row(f"{what}, after {histories[days]}", cost, cost.rows, costs[1]) for days, cost in costs.items()]
+        ratio = costs[options.shop_days].cpu / costs[1].cpu
+        budgets.append(Budget(f"shop, {histories[options.shop_days]} of history: {what}", ratio, 1.5, "x 1 day's"))
+    start = built[options.shop_days]["start_up"]
+    lines.append(Row("of the models, before they run: `dbt compile`", Cost(start["cpu"], start["wall"], 0)))
+    read = "; ".join(
+        f"after {history} bronze held {built[days]['rows']:,} rows in {built[days]['files']} files, "
+        f"{built[days]['day_files']} of them of the hour's day, and the hour read "
+        f"{median([shop_part(hour, 'bronze') for hour in hours[days]]).detail['bytes'] / MEGABYTE:,.1f} MB"
+        for days, history in histories.items()
+    )
+    note = ("")
+    return Section("The shop: an hour's changes", note, lines), budgets
 
 
 BENCHES: dict[str, Callable[[Options], tuple[Section, list[Budget]]]] = {

@@ -50,7 +50,7 @@ class LakegraphTranslator(DagsterDbtTranslator):
         kinds = {"dbt", manifest["metadata"]["adapter_type"], layer}
         if props["config"].get("materialized") == "iceberg":
             kinds.add("iceberg")
-        cadence = _meta(props).get("freshness", "monthly" if _meta(props).get("partitions") else None)
+        cadence = _meta(props).get("freshness", _meta(props).get("partitions"))
         return spec.replace_attributes(
             group_name=layer,
             kinds=kinds - {layer} if len(kinds) > 3 else kinds,  # noqa: PLR2004 - Dagster shows three kinds
