@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,13 +68,19 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     return Cost(usage.ru_utime + usage.ru_stime, wall, peak), text
 
 
-def contender(name: str, arguments: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Cost:
-    """Run a function of `benchmarks.contenders` in a fresh process.
+def contender(
+    name: str,
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str] | None = None,
+    *,
+    module: str = "benchmarks.contenders",
+) -> Cost:
+    """Run a function of `module` in a fresh process.
 
     Returns:
         CPU and wall time of its measured part; `start_cpu` is what went before that: imports and warm-up.
     """
-    command = [sys.executable, "-m", "benchmarks.contenders", name, json.dumps(arguments)]
+    command = [sys.executable, "-m", module, name, json.dumps(arguments)]
     whole, text = run(command, environment)
     said = json.loads(text.strip().splitlines()[-1])
     return Cost(
@@ -84,6 +91,40 @@ def contender(name: str, arguments: Mapping[str, Any], environment: Mapping[str,
         rows=said.get("rows", 0),
         detail=said,
     )
+
+
+class Server:
+    """A process that serves what is read, with a clock of its own."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self.endpoints: Mapping[str, str] = self._answer()
+
+    def cpu(self) -> float:
+        """The seconds it has used since it said where it is."""
+        assert self._process.stdin  # noqa: S101 - it is a pipe
+        print(file=self._process.stdin, flush=True)
+        return float(self._answer()["cpu"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout  # noqa: S101 - it is a pipe
+        line = self._process.stdout.readline()
+        if not line:
+            raise ContenderFailedError(f"{self._process.args!s:.200}: exit {self._process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextmanager
+def serving(module: str, arguments: Mapping[str, Any]) -> Iterator[Server]:
+    """The function `serve` of `module` in a process of its own, until exit.
+
+    Raises:
+        ContenderFailedError: it ended by itself; standard error says why.
+    """
+    command = [sys.executable, "-m", module, "serve", json.dumps(arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Server(process)  # the pipes are closed next, and that ends it
 
 
 def median(costs: Sequence[Cost]) -> Cost:

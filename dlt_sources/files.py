@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from dlt_sources.retries import retried
 from lake.errors import LakeError, TransientError
 from lake.settings import Settings
 
@@ -85,14 +86,7 @@ def http_client(settings: Settings) -> "httpx.Client":
 def _http(settings: Settings, method: str, url: str, target: Path | None) -> "httpx.Headers":
     """One HTTP request, tried again on transport errors, 429 and 5xx; the body goes to `target`."""
     import httpx
-    from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-    @retry(
-        retry=retry_if_exception_type(TransientError),
-        stop=stop_after_attempt(settings.http_attempts),
-        wait=wait_exponential_jitter(initial=0.2, max=10),
-        reraise=True,
-    )
     def attempt() -> "httpx.Headers":
         try:
             with http_client(settings) as client, client.stream(method, url) as response:
@@ -116,7 +110,7 @@ def _http(settings: Settings, method: str, url: str, target: Path | None) -> "ht
         except httpx.RequestError as error:  # too many redirects, a body that does not decode
             raise LakeError(f"{redact(url)}: {type(error).__name__}: {error}") from error
 
-    return attempt()
+    return retried(settings.http_attempts, attempt)
 
 
 def _filesystem(url: str) -> tuple[Any, str]:

@@ -7,16 +7,16 @@ A month whose columns fit is imported byte for byte (dlt's file import); one who
 row group by row group, so memory follows the row group, not the file.
 """
 
-import codecs
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlt_sources.csv_files import read_csv
 from dlt_sources.files import Fetched, fetch, open_parquet
+from dlt_sources.rejects import with_rejected
 from lake.conform import Plan, conform, plan
 from lake.errors import LakeError
 from lake.load import LoadRequest, SourceReport, zoneless
-from lake.quarantine import extra_columns, rejected_schema, split
+from lake.quarantine import Origin, extra_columns, split
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,97 +105,27 @@ def zones(request: LoadRequest, report: SourceReport, *, files: Sequence[str]) -
 
     @dlt.resource(name=spec.table, file_format="parquet")
     def rows() -> Iterator[Any]:
+        import pyarrow as pa
+
         base = request.settings.endpoint("tlc_base")
         file = fetch(request.settings, base, _candidates(files, request), request.working / "fetched")
-        table, ragged = read_csv(file, request.run_id)
-        good, rejected = split(table, spec, source_object=file.url, run_id=request.run_id)
+        batches = list(read_csv(file, request.run_id))
+        table = pa.concat_tables(batch.rows for batch in batches)
+        ragged = pa.concat_tables(batch.ragged for batch in batches)
+        if table.num_rows == 0:
+            of = f"{ragged.num_rows:,} rows, none with the header's {table.num_columns} fields"
+            raise LakeError(f"{file.url}: the CSV file holds {of if ragged.num_rows else 'no rows'}")
+        origin = Origin(pa.concat_arrays([batch.ordinals for batch in batches]))
+        good, rejected = split(table, spec, source_object=file.url, run_id=request.run_id, origin=origin)
         report.source_object, report.digest = file.url, file.digest
         report.rows_read = table.num_rows + ragged.num_rows
         extra = extra_columns(table, spec, file.url)
         report.new_columns = tuple(name for name in extra if name not in request.known_columns)
         yield good
-        yield from with_rejected(spec.rejected_table, [_in_file(rejected, ragged), ragged])
+        yield from with_rejected(spec.rejected_table, [rejected, ragged])
 
     @dlt.source(name="tlc", max_table_nesting=0)
     def tlc() -> Any:
         return rows
 
     return tlc()
-
-
-def _in_file(rejected: "pa.Table", ragged: "pa.Table") -> "pa.Table":
-    """`rejected` with ordinals that count the file's ragged rows too, which were not among those that were
-    judged.
-    """
-    import pyarrow as pa
-
-    skipped = ragged["row_ordinal"].to_pylist()  # ascending
-    ordinals = []
-    for kept in rejected["row_ordinal"].to_pylist():
-        place = kept
-        for ordinal in skipped:
-            if ordinal > place:
-                break
-            place += 1
-        ordinals.append(place)
-    index = rejected.schema.get_field_index("row_ordinal")
-    return rejected.set_column(index, "row_ordinal", pa.array(ordinals, pa.int64()))
-
-
-def with_rejected(name: str, tables: Sequence["pa.Table"]) -> Iterator[Any]:
-    """The rejected rows as dlt items for the table `name`; nothing if there are none."""
-    import dlt
-    import pyarrow as pa
-
-    rejected = pa.concat_tables(tables)
-    if rejected.num_rows:
-        yield dlt.mark.with_hints(rejected, dlt.mark.make_hints(table_name=name), create_table_variant=True)
-
-
-def read_csv(file: Fetched, run_id: str) -> tuple["pa.Table", "pa.Table"]:
-    """A CSV file with a header line, all columns as text, and its ragged rows as rejected rows.
-
-    Raises:
-        LakeError: the file is empty, a web page or not text in UTF-8.
-    """
-    import pyarrow as pa
-    from pyarrow import csv
-
-    if file.bytes == 0:
-        raise LakeError(f"{file.url}: the file is empty (0 bytes)")
-    with file.path.open("rb") as stream:
-        head = stream.read(1 << 16).removeprefix(codecs.BOM_UTF8).lstrip()
-    header = head.split(b"\n", 1)[0] + b"\n"
-    if head.lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise LakeError(f"{file.url}: is a web page, not a CSV file")
-    ragged: list[dict[str, Any]] = []
-
-    def keep(row: Any) -> str:
-        reason = f"ragged_row: {row.actual_columns} fields, {row.expected_columns} expected"
-        ragged.append(
-            {
-                "reject_reason": reason,
-                "source_object": file.url,
-                "row_ordinal": row.number - 1,  # the header is row 1; empty lines are none
-                "run_id": run_id,
-                "raw_row": json.dumps(row.text, ensure_ascii=False),
-            }
-        )
-        return "skip"
-
-    try:
-        names = csv.read_csv(pa.py_buffer(header)).column_names
-        table = csv.read_csv(
-            file.path,
-            read_options=csv.ReadOptions(use_threads=False),  # row numbers of ragged rows need one thread
-            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
-            convert_options=csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise LakeError(f"{file.url}: cannot be read as CSV: {str(error).splitlines()[0]}") from error
-    if table.num_rows == 0:
-        found = f"{len(ragged):,} rows, none with the header's {table.num_columns} fields" if ragged else "no rows"
-        raise LakeError(f"{file.url}: the CSV file holds {found}")
-    return table, pa.Table.from_pylist(ragged, schema=rejected_schema())

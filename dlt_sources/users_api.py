@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from dlt_sources.files import redact
-from dlt_sources.tlc import with_rejected
+from dlt_sources.rejects import with_rejected
 from lake.errors import LakeError, TransientError
 from lake.load import LoadRequest, SourceReport
 from lake.quarantine import extra_columns, split

@@ -7,7 +7,7 @@ On the embedded target an account travels in the properties of the very snapshot
 moment at which one exists without the other; the cloud's store says what it does instead.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 PREFIX = "lakegraph."
@@ -27,6 +27,7 @@ class LoadAccount:
         rows_read: rows seen in the source.
         rows_loaded: rows committed to the table.
         rows_rejected: rows committed to `<table>__rejected`.
+        rows_known: rows that table or quarantine held already; only a table that is appended to knows such.
     """
 
     pipeline: str
@@ -38,11 +39,12 @@ class LoadAccount:
     rows_read: int
     rows_loaded: int
     rows_rejected: int
+    rows_known: int = 0
 
     @property
     def unaccounted(self) -> int:
-        """Read - loaded - rejected: 0 if every row is accounted for."""
-        return self.rows_read - self.rows_loaded - self.rows_rejected
+        """Read - loaded - rejected - known: 0 if every row is accounted for."""
+        return self.rows_read - self.rows_loaded - self.rows_rejected - self.rows_known
 
     def same_content(self, other: "LoadAccount | None") -> bool:
         """Whether `other` is a load of the same rows under the same declaration: repeating it changes
@@ -63,6 +65,8 @@ class LoadAccount:
         for field in fields(cls):
             text = properties.get(PREFIX + field.name.replace("_", "-"))
             if text is None:
+                if field.default is not MISSING:  # younger than the snapshot
+                    continue
                 return None
             values[field.name] = int(text) if field.type is int else text
         return cls(**values)

@@ -20,13 +20,14 @@ import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
-from datetime import date, datetime
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lake.accounting import LoadAccount
+from lake.append import REJECTED_IDENTITY
 from lake.errors import LakeError, root_cause
 from lake.gcp import LABELS, bigquery_client, clear_errors, job_labels, query_config, storage_client
 from lake.quarantine import rejected_schema
@@ -47,6 +48,7 @@ EVER = "DATE '0001-01-01'"  # a partition filter that leaves nothing out
 # Of transactions, in BigQuery's words and the stand-in's; and of two that replace one table at once.
 LOST_RACES = ("concurrent update", "Failed to commit", "Not found: Table")
 NEW_COLUMNS = "lakegraph.new-columns"  # metadata of an object: name → GoogleSQL type
+TURN_SUFFIX = "__turn"  # of the table that loads which append take turns on
 ATTEMPTS = 8  # of a statement that another one stands in the way of
 
 SCALARS = {
@@ -238,7 +240,9 @@ class BigQueryStore:
 
     def stored_rows(self, spec: TableSpec, *, rejected: bool = False) -> dict[str, int]:
         """Counted in the tables themselves."""
-        return self._count(spec.rejected_table if rejected else spec.table, spec.partition_column)
+        if rejected:
+            return self._count(spec.rejected_table, _rejected_partition(spec))
+        return self._count(spec.table, spec.partition_column)
 
     def _count(self, table: str, partition_column: str | None) -> dict[str, int]:
         from google.api_core.exceptions import NotFound
@@ -284,6 +288,8 @@ class BigQueryStore:
     def commit(self, delivery: Delivery) -> Commit:
         """Stage by dlt, write the partition's object if the rows live in GCS, then one transaction for the rest."""
         spec = delivery.spec
+        if spec.mode == "append":
+            return self._append(delivery)
         in_lake = spec.storage == "lake"
         changed = not self._holds(delivery)
         if changed:
@@ -298,7 +304,89 @@ class BigQueryStore:
         with clear_errors(spec.identifier):
             if in_lake:
                 self._declare_external(delivery)
-        return Commit(changed, None, sum(self.stored_rows(spec).values()))
+        return Commit(changed, None, sum(self.stored_rows(spec).values()), delivery.account)
+
+    def _append(self, delivery: Delivery) -> Commit:
+        """Stage, then one transaction: the account of what is new by comparison, then the new rows themselves.
+
+        Only the partitions that the delivery touches are compared, by their literal days. Transactions that only insert
+        do not conflict in BigQuery, and two loads of the same row would each find it new: so each first changes the one
+        row of a table made for that, on which all but one of them are cancelled, and tried again.
+        """
+        spec = delivery.spec
+        staged = self._stage(delivery, {spec.table: delivery.files, spec.rejected_table: delivery.rejected})
+        loaded_at = datetime.now(UTC)
+        with clear_errors(spec.identifier):
+            self._make_tables(delivery, staged)
+            turn = quote(self._name(spec.table + TURN_SUFFIX))
+            self._run(delivery, f"CREATE TABLE IF NOT EXISTS {turn} AS SELECT 0 AS loads")
+            self._run(delivery, *self._joining(delivery, staged, loaded_at))
+            self._unstage(staged)
+            account = self._account_of(delivery, loaded_at)
+        changed = bool(account.rows_loaded or account.rows_rejected)
+        return Commit(changed, None, sum(self.stored_rows(spec).values()), account)
+
+    def _joining(
+        self, delivery: Delivery, staged: dict[str, _Staged], loaded_at: datetime
+    ) -> tuple[str, list["bigquery.ScalarQueryParameter"]]:
+        """The transaction's statements, and their parameters."""
+        from google.cloud import bigquery
+
+        spec, account = delivery.spec, delivery.account
+        joins = [_Join(self, spec, name, staged[name], delivery.files) for name in staged]
+        counts = {
+            "rows_loaded": [join.new for join in joins if join.table == spec.table],
+            "rows_rejected": [join.new for join in joins if join.table == spec.rejected_table],
+            "rows_known": [join.known for join in joins],
+        }
+        told = {"table_name": spec.table, **{f.name: getattr(account, f.name) for f in fields(LoadAccount)}}
+        values = [
+            " + ".join(f"({count})" for count in counts[name]) or "0" if name in counts else f"@{name}"
+            for name in _ACCOUNT_COLUMNS
+        ]
+        tell = (
+            f"INSERT INTO {quote(self._name(ACCOUNTS))} ({', '.join(_ACCOUNT_COLUMNS)}, loaded_at) "
+            f"SELECT {', '.join(values)}, @loaded_at"
+        )
+        take = f"UPDATE {quote(self._name(spec.table + TURN_SUFFIX))} SET loads = loads + 1 WHERE TRUE"  # noqa: S608
+        statements = ["BEGIN TRANSACTION", take, tell, *(join.insert for join in joins), "COMMIT TRANSACTION"]
+        parameters = [
+            bigquery.ScalarQueryParameter(column, kind, value)
+            for (column, kind), value in zip(_ACCOUNT_COLUMNS.items(), told.values(), strict=True)
+            if column not in counts
+        ]
+        parameters.append(bigquery.ScalarQueryParameter("loaded_at", "TIMESTAMP", loaded_at))
+        return ";\n".join(statements) + ";", parameters
+
+    def _account_of(self, delivery: Delivery, loaded_at: datetime) -> LoadAccount:
+        """The account that the load of that moment has left."""
+        from google.cloud import bigquery
+
+        sql = (
+            f"SELECT rows_loaded, rows_rejected, rows_known FROM {quote(self._name(ACCOUNTS))} "  # noqa: S608
+            "WHERE table_name = @table_name AND run_id = @run_id AND loaded_at = @loaded_at"
+        )
+        parameters = [
+            bigquery.ScalarQueryParameter("table_name", "STRING", delivery.spec.table),
+            bigquery.ScalarQueryParameter("run_id", "STRING", delivery.account.run_id),
+            bigquery.ScalarQueryParameter("loaded_at", "TIMESTAMP", loaded_at),
+        ]
+        ((loaded, rejected, known),) = (r.values() for r in self._rows(sql, delivery.spec.identifier, parameters))
+        return replace(delivery.account, rows_loaded=loaded, rows_rejected=rejected, rows_known=known)
+
+    def appended_rows(self, spec: TableSpec, *, rejected: bool = False) -> int:
+        """The sum over the accounts."""
+        from google.api_core.exceptions import NotFound
+        from google.cloud import bigquery
+
+        column = "rows_rejected" if rejected else "rows_loaded"
+        sql = f"SELECT coalesce(sum({column}), 0) FROM {quote(self._name(ACCOUNTS))} WHERE table_name = @table_name"  # noqa: S608
+        parameter = bigquery.ScalarQueryParameter("table_name", "STRING", spec.table)
+        with clear_errors(f"{DATASET}.{ACCOUNTS}"):
+            try:
+                return sum(row[0] for row in self._rows(sql, spec.identifier, [parameter]))
+            except NotFound:
+                return 0
 
     def _holds(self, delivery: Delivery) -> bool:
         """Whether the table holds this very content: by its account, and by what is there. An account may outlive its
@@ -381,7 +469,7 @@ class BigQueryStore:
             declared = {name: column_type(column.type) for name, column in spec.columns.items()}
             self._make_table(delivery, spec.table, declared, spec.description)
             arrived = staged[spec.table].columns if spec.table in staged else {}
-            new = {name: kind for name, kind in arrived.items() if not spec.match(name)}
+            new = {n: kind for n, kind in arrived.items() if not spec.match(n) and n != spec.partition_column}
             for name, kind in new.items():
                 table = quote(self._name(spec.table))
                 self._run(delivery, f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote(name)} {kind}")
@@ -391,9 +479,10 @@ class BigQueryStore:
         listed = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
         options = [f"description={literal(description)}", f"labels=[{', '.join(map(_label, LABELS.items()))}]"]
         partitioned, month = "", ""
-        if spec.partition_column:
-            month = f", {quote(spec.partition_column)} DATE"
-            partitioned = f" PARTITION BY {quote(spec.partition_column)}"
+        by = spec.partition_column if table == spec.table else _rejected_partition(spec)
+        if by:
+            month = f", {quote(by)} DATE"
+            partitioned = f" PARTITION BY {quote(by)}"
             options.append("require_partition_filter=true")
         clustered = ""
         if spec.cluster_by and table == spec.table:
@@ -433,11 +522,8 @@ class BigQueryStore:
         yield f"DELETE FROM {quote(self._name(table))} WHERE {where}"  # noqa: S608
         if staged is None:
             return
-        columns = {spec.match(name) or name: (name, kind) for name, kind in staged.columns.items()}
-        declared = {name: column_type(column.type) for name, column in spec.columns.items()}
-        kinds = {to: declared.get(to, kind).partition("(")[0] for to, (_, kind) in columns.items()}  # the column rounds
-        into = [quote(name) for name in columns]
-        values = [f"CAST({quote(name)} AS {kinds[to]})" for to, (name, _) in columns.items()]
+        casts = _casts(spec, staged.columns)
+        into, values = [quote(name) for name in casts], list(casts.values())
         if delivery.partition is not None:
             into.append(quote(spec.partition_column or ""))
             values.append(_date(delivery.partition))
@@ -535,6 +621,81 @@ _ACCOUNT_COLUMNS = {
         for f in fields(LoadAccount)
     },
 }
+
+
+@dataclass(frozen=True)
+class _Join:
+    """What of a staged table a table does not hold yet, as SQL; `files` say which partitions to compare."""
+
+    store: BigQueryStore
+    spec: TableSpec
+    table: str
+    staged: _Staged
+    files: Sequence[Path]
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        if self.table == self.spec.table:
+            return (self.spec.partition_column or "", *self.spec.identity)
+        return REJECTED_IDENTITY
+
+    @property
+    def _held(self) -> str:
+        """Whether the table holds the row `d`."""
+        target = quote(self.store._name(self.table))  # noqa: SLF001 - the store's own part
+        equal = [f"t.{quote(key)} = d.{quote(key)}" for key in self._keys]
+        if self.table == self.spec.table:
+            column = self.spec.partition_column or ""
+            equal.insert(0, f"t.{quote(column)} IN ({', '.join(_date(day) for day in _days(self.files, column))})")
+        return f"EXISTS (SELECT 1 FROM {target} AS t WHERE {' AND '.join(equal)})"  # noqa: S608
+
+    @property
+    def _once(self) -> str:
+        """Each staged row once."""
+        keys = ", ".join(map(quote, self._keys))
+        return f"(SELECT * FROM {quote(self.staged.name)} QUALIFY row_number() OVER (PARTITION BY {keys}) = 1)"  # noqa: S608
+
+    @property
+    def new(self) -> str:
+        """A query for the number of rows to come."""
+        return f"SELECT count(*) FROM {self._once} AS d WHERE NOT {self._held}"  # noqa: S608
+
+    @property
+    def known(self) -> str:
+        """A query for the number of rows that are held, or come twice."""
+        keys = ", ".join(map(quote, self._keys))
+        numbered = f"(SELECT *, row_number() OVER (PARTITION BY {keys}) AS _nth FROM {quote(self.staged.name)})"  # noqa: S608
+        return f"SELECT count(*) FROM {numbered} AS d WHERE _nth > 1 OR {self._held}"  # noqa: S608
+
+    @property
+    def insert(self) -> str:
+        """The statement that brings them."""
+        casts = _casts(self.spec, self.staged.columns)
+        target = quote(self.store._name(self.table))  # noqa: SLF001
+        return (
+            f"INSERT INTO {target} ({', '.join(map(quote, casts))}, {LOADED_AT}) "  # noqa: S608
+            f"SELECT {', '.join(casts.values())}, @loaded_at FROM {self._once} AS d WHERE NOT {self._held}"
+        )
+
+
+def _casts(spec: TableSpec, columns: dict[str, str]) -> dict[str, str]:
+    """Column of the table → its value out of a staged table of `columns`."""
+    names = {spec.match(name) or name: (name, kind) for name, kind in columns.items()}
+    declared = {name: column_type(column.type) for name, column in spec.columns.items()}
+    kinds = {to: declared.get(to, kind).partition("(")[0] for to, (_, kind) in names.items()}  # the column rounds
+    return {to: f"CAST({quote(name)} AS {kinds[to]})" for to, (name, _) in names.items()}
+
+
+def _rejected_partition(spec: TableSpec) -> str | None:
+    """The column that rejected rows are partitioned by; those of appended tables are no partition's."""
+    return None if spec.mode == "append" else spec.partition_column
+
+
+def _days(files: Sequence[Path], column: str) -> list[date]:
+    """The distinct values of a date column of Parquet files."""
+    import pyarrow.parquet as pq
+
+    return sorted({day for path in files for day in pq.read_table(path, columns=[column])[column].unique().to_pylist()})
 
 
 def _label(pair: tuple[str, str]) -> str:

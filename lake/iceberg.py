@@ -13,12 +13,14 @@ file from the partition's value, as the Iceberg specification says ("Column Proj
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,16 +137,21 @@ def adopt_file(source: Path, table: "Table", partition: date | None) -> NewFile:
 
     Until a commit names it, the file is an orphan that no reader sees; maintenance sweeps those.
     """
+    target = new_file(table, partition)
+    try:
+        os.link(source, target.path)
+    except OSError:
+        shutil.copyfile(source, target.path)
+    return target
+
+
+def new_file(table: "Table", partition: date | None) -> NewFile:
+    """A name for a new file in `table`'s data folder, which is made; the file itself is the caller's to write."""
     folder = Path(table.location().removeprefix("file://")) / "data"
     if partition:
         folder /= f"{table.spec().fields[0].name}={partition.isoformat()}"
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{uuid.uuid4().hex}.parquet"
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    return NewFile(target, partition)
+    return NewFile(folder / f"{uuid.uuid4().hex}.parquet", partition)
 
 
 def current_files(table: "Table") -> list["DataFile"]:
@@ -158,10 +165,22 @@ def files_of(table: "Table", snapshot: "Snapshot | None") -> list["DataFile"]:
     Raises:
         LakeError: the table has delete files, which nothing here writes: another engine has written it.
     """
-    if snapshot is None:
-        return []
-    files = []
-    for manifest in snapshot.manifests(table.io):
+    return list(_files_of(_State(snapshot.manifest_list, snapshot, table))) if snapshot else []
+
+
+@dataclass(frozen=True)
+class _State:
+    """A snapshot, told from others by its manifest list: a file whose name is used once, and that never changes."""
+
+    manifest_list: str
+    snapshot: "Snapshot" = dataclasses.field(compare=False)
+    table: "Table" = dataclasses.field(compare=False)
+
+
+@lru_cache(maxsize=16)  # a load asks for the same few states again and again, and to read all manifests is most of it
+def _files_of(state: _State) -> Sequence["DataFile"]:
+    files, table = [], state.table
+    for manifest in state.snapshot.manifests(table.io):
         for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
             if entry.data_file.content.value != 0:
                 raise LakeError(f"{'.'.join(table.name())}: has delete files; only one engine may write a table")
@@ -312,6 +331,45 @@ def replace(
         TransientError: other writers won the race every time, or gave a new column another type.
     """
     import pyarrow.parquet as pq
+
+    def change(table: "Table") -> Change | None:
+        if unless(table):
+            return None
+        gone = [old for old in current_files(table) if replaces(partition_of(table, old))]
+        return Change(files, gone, properties)
+
+    return commit(catalog, identifier, [pq.read_schema(file.path) for file in files], change)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit does to a table as it was found: files that come, files that go, properties of the snapshot."""
+
+    new: Sequence[NewFile]
+    gone: "Sequence[DataFile]"
+    properties: Mapping[str, str]
+
+
+def commit(
+    catalog: "Catalog",
+    identifier: str,
+    schemas: "Sequence[pa.Schema]",
+    change: Callable[["Table"], Change | None],
+) -> tuple["Table", bool]:
+    """Commit, in one snapshot, what `change` makes of the table; it is asked anew if another writer was faster.
+
+    Args:
+        catalog: the catalog that holds the table.
+        identifier: the table's name with its namespace.
+        schemas: of the rows that come; a column that the table lacks is added.
+        change: given the freshly loaded table, what to do; None if there is nothing to do.
+
+    Returns:
+        The table after the commit, and whether anything was committed.
+
+    Raises:
+        TransientError: other writers won the race `COMMIT_ATTEMPTS` times, or gave a new column another type.
+    """
     from pyiceberg.exceptions import CommitFailedException, ValidationException
     from sqlalchemy.exc import OperationalError
     from tenacity import (
@@ -322,7 +380,7 @@ def replace(
         wait_random_exponential,
     )
 
-    schemas = [pq.read_schema(file.path) for file in files]
+    names = sorted({f.name for schema in schemas for f in schema})
 
     @retry(
         retry=retry_if_exception_type((CommitFailedException, ValidationException, OperationalError)),
@@ -330,20 +388,23 @@ def replace(
         wait=wait_random_exponential(0.05, max=2),
     )
     def attempt() -> tuple["Table", bool]:
-        table = catalog.load_table(identifier)
-        if unless(table):
-            return table, False
-        table = _with_new_columns(catalog, table, identifier, schemas)
+        found = catalog.load_table(identifier)
+        wanted = change(found)
+        if wanted is None:
+            return found, False
+        table = _with_new_columns(catalog, found, identifier, schemas)
+        if table is not found:  # loaded anew, and perhaps with what another writer has committed
+            wanted = change(table)
+            if wanted is None:
+                return table, False
         _check_types(table, schemas)
-        names = sorted({f.name for schema in schemas for f in schema})
         with table.transaction() as transaction:
             if mapping := _with_new_names(table.properties[NAME_MAPPING], names):
                 transaction.set_properties({NAME_MAPPING: mapping})
-            with transaction.update_snapshot(snapshot_properties=dict(properties)).overwrite() as snapshot:
-                for old in current_files(table):
-                    if replaces(partition_of(table, old)):
-                        snapshot.delete_data_file(old)
-                for file in files:
+            with transaction.update_snapshot(snapshot_properties=dict(wanted.properties)).overwrite() as snapshot:
+                for old in wanted.gone:
+                    snapshot.delete_data_file(old)
+                for file in wanted.new:
                     snapshot.append_data_file(_data_file(table, file))
         return table, True
 

@@ -6,14 +6,16 @@ Delivered files are registered as they are. Rejected rows are committed first, s
 all that it accounts for; a load that dies on the way leaves files that no snapshot names, swept later by maintenance.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lake import iceberg
+from lake import append, iceberg
 from lake.accounting import LoadAccount
+from lake.append import REJECTED_IDENTITY
 from lake.catalog import open_catalog
 from lake.errors import LakeError
 from lake.quarantine import rejected_schema
@@ -74,13 +76,47 @@ class IcebergStore:
     def commit(self, delivery: Delivery) -> Commit:
         """Rejected rows, then rows with the account in their snapshot's properties."""
         spec = delivery.spec
+        if spec.mode == "append":
+            return self._append(delivery)
         rejected = f"bronze.{spec.rejected_table}"
         if delivery.rejected or self._catalog.table_exists(rejected):
             self._replace(delivery, rejected, rejected_schema(), delivery.rejected)
         table, changed = self._replace(delivery, spec.identifier, spec.arrow_schema(), delivery.files)
         snapshot = table.current_snapshot()
         rows = sum(iceberg.rows_by_partition(table).values())
-        return Commit(changed, snapshot.snapshot_id if snapshot else None, rows)
+        return Commit(changed, snapshot.snapshot_id if snapshot else None, rows, delivery.account)
+
+    def _append(self, delivery: Delivery) -> Commit:
+        """As `commit`: rejected rows first, for the account tells of both."""
+        spec, account = delivery.spec, delivery.account
+        columns = {f.name: iceberg.iceberg_type(f.type) for f in rejected_schema()}
+        rejected, home = f"bronze.{spec.rejected_table}", self.settings.warehouse
+        iceberg.load_or_create(self._catalog, rejected, columns, None, home)
+        rejects = self._join(delivery, rejected, delivery.rejected, REJECTED_IDENTITY, account)
+        counted = replace(account, rows_rejected=rejects.new, rows_known=rejects.known)
+        columns = {f.name: iceberg.iceberg_type(f.type) for f in spec.arrow_schema()}
+        iceberg.load_or_create(self._catalog, spec.identifier, columns, spec.partition_column, home)
+        rows = self._join(delivery, spec.identifier, delivery.files, spec.identity, counted)
+        snapshot = rows.table.current_snapshot()
+        return Commit(
+            bool(rows.new or rejects.new),
+            snapshot.snapshot_id if snapshot else None,
+            sum(iceberg.rows_by_partition(rows.table).values()),
+            replace(counted, rows_loaded=rows.new, rows_known=rejects.known + rows.known),
+        )
+
+    def _join(
+        self, delivery: Delivery, identifier: str, files: Sequence[Path], identity: Sequence[str], account: LoadAccount
+    ) -> append.Appended:
+        return append.append(
+            self._catalog,
+            identifier,
+            files,
+            identity,
+            account,
+            working=delivery.working,
+            memory_limit=self.settings.duckdb_memory_limit,
+        )
 
     def _replace(
         self, delivery: Delivery, identifier: str, schema: "pa.Schema", files: tuple[Path, ...]
@@ -116,6 +152,11 @@ class IcebergStore:
         table = self._find(f"bronze.{spec.rejected_table}" if rejected else spec.identifier)
         counts = iceberg.rows_by_partition(table) if table else {}
         return {_key(partition): rows for partition, rows in counts.items()}
+
+    def appended_rows(self, spec: TableSpec, *, rejected: bool = False) -> int:
+        """From the newest load's snapshot."""
+        table = self._find(f"bronze.{spec.rejected_table}" if rejected else spec.identifier)
+        return append.total_rows(table) if table else 0
 
     def partitions(self, table: str) -> frozenset[str] | None:
         """From the manifests."""

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +30,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Window:
+    """What a load of a table that is appended to asks its source for: what changed from `since` on, before `end`.
+
+    Attributes:
+        key: of the Dagster partition, or of the range of them.
+        since: in UTC; before the partition's own start, for changes may show late. None: from the beginning.
+        end: in UTC, excluded.
+    """
+
+    key: str
+    since: datetime | None
+    end: datetime
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether `moment`, in UTC, lies in the window."""
+        return (self.since is None or self.since <= moment) and moment < self.end
+
+
+@dataclass(frozen=True)
 class LoadRequest:
-    """What is to be loaded: a table, one of its partitions (None if it has none), for which run, under which
-    settings.
+    """What is to be loaded: a table, one of its partitions (None if it has none) or a window of its source's changes
+    (None if it is not appended to), for which run, under which settings.
 
     `working` is a folder for the source's temporary files; it is removed when the load ends.
     """
@@ -43,11 +62,13 @@ class LoadRequest:
     settings: Settings
     working: Path
     known_columns: Mapping[str, "pa.DataType"] = field(default_factory=dict)
+    window: Window | None = None
 
     @property
     def pipeline_name(self) -> str:
         """Stable for a table and partition, so that dlt's traces of one are found under one name."""
-        return "_".join(["bronze", self.spec.table, *([f"{self.partition:%Y%m%d}"] if self.partition else [])])
+        part = f"{self.partition:%Y%m%d}" if self.partition else f"{self.window.end:%Y%m%d%H}" if self.window else ""
+        return "_".join(filter(None, ["bronze", self.spec.table, part]))
 
 
 @dataclass
@@ -127,6 +148,7 @@ def load(
     settings: Settings,
     *,
     partition: date | None = None,
+    window: Window | None = None,
     run_id: str = "manual",
 ) -> LoadResult:
     """Load one table, or one of its partitions, from its source.
@@ -136,7 +158,8 @@ def load(
         factory: given the request and a report to fill in, the dlt source. Its resources are named
             `spec.table` and `spec.rejected_table`.
         settings: where the tables live.
-        partition: the date of the partition; None for an unpartitioned table.
+        partition: the date of the partition that is replaced; None for a table without, or one that is appended to.
+        window: which changes of the source to bring; for a table that is appended to, and only there.
         run_id: who asks.
 
     Returns:
@@ -149,16 +172,18 @@ def load(
     import pyarrow.parquet as pq
     from dlt.pipeline.exceptions import PipelineStepFailed
 
-    if (spec.partition_column is None) != (partition is None):
+    appends = spec.mode == "append"
+    if (window is None) == appends or (partition is None) != (appends or spec.partition_column is None):
         raise LakeError(
-            f"{spec.identifier}: partition {partition} does not fit a table partitioned by {spec.partition_column}"
+            f"{spec.identifier}: partition {partition} and window {window} do not fit a table of mode {spec.mode} "
+            f"partitioned by {spec.partition_column}"
         )
     store = open_store(settings, run_id)
     store.check_declaration(spec)
     report = SourceReport()
     settings.dlt_home.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(prefix=f"{spec.table}-", dir=settings.dlt_home))
-    request = LoadRequest(spec, partition, run_id, settings, working, store.known_columns(spec))
+    request = LoadRequest(spec, partition, run_id, settings, working, store.known_columns(spec), window)
     try:
         try:
             delivered = _deliver(request, factory(request, report))
@@ -171,7 +196,7 @@ def load(
         account = LoadAccount(
             pipeline=request.pipeline_name,
             run_id=run_id,
-            partition=partition.isoformat() if partition else "",
+            partition=window.key if window else partition.isoformat() if partition else "",
             source_object=report.source_object,
             digest=report.digest or _digest([f for files in delivered.values() for f in files]),
             fingerprint=spec.fingerprint(),
@@ -184,7 +209,7 @@ def load(
                 f"{report.source_object}: read {account.rows_read:,} rows, but {account.rows_loaded:,} loaded and "
                 f"{account.rows_rejected:,} rejected: {account.unaccounted:,} unaccounted for; nothing was committed"
             )
-        if account.rows_read and not account.rows_loaded:
+        if account.rows_read and not account.rows_loaded and not appends:
             raise LakeError(
                 f"{report.source_object}: all {account.rows_read:,} rows break the rules of {spec.identifier}; "
                 "the table is left as it was"
@@ -194,6 +219,13 @@ def load(
         commit = store.commit(Delivery(spec, partition, tuple(files), tuple(rejected), account, working))
     finally:
         shutil.rmtree(working, ignore_errors=True)
+    account = commit.account
+    if account.unaccounted:
+        raise LakeError(
+            f"{spec.identifier} {account.partition}: read {account.rows_read:,} rows, of which {account.rows_loaded:,} "
+            f"were committed, {account.rows_rejected:,} rejected, {account.rows_known:,} known: "
+            f"{account.unaccounted:,} unaccounted for"
+        )
     return LoadResult(
         account=account,
         changed=commit.changed,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from lake import iceberg
 from lake.accounting import LoadAccount
+from lake.append import TOTAL_ROWS
 from lake.catalog import open_catalog
 from lake.settings import Settings
 
@@ -49,7 +50,8 @@ def expirable(table: "Table", before: datetime) -> list[int]:
     for snapshot in sorted(table.snapshots(), key=lambda s: s.sequence_number or 0):
         properties = dict(snapshot.summary.additional_properties) if snapshot.summary else {}
         if account := LoadAccount.from_properties(properties):
-            newest[account.partition] = snapshot.snapshot_id
+            appended = TOTAL_ROWS in properties  # then the newest account of all sums up the others
+            newest["" if appended else account.partition] = snapshot.snapshot_id
     current = table.current_snapshot()
     keep = {*newest.values(), *([current.snapshot_id] if current else [])}
     limit = int(before.timestamp() * 1000)

@@ -24,9 +24,14 @@ from lake.errors import LakeError
 Target = Literal["local", "gcp"]
 Sources = Literal["sandbox", "live"]
 
-LIVE_ENDPOINTS = {
+Endpoint = Literal["tlc_base", "users_api", "shop_mongodb", "shop_s3"]
+
+AWS_S3 = "https://s3.amazonaws.com"  # stands for AWS itself: the region's own endpoint is the client's to find
+LIVE_ENDPOINTS: dict[Endpoint, str | None] = {
     "tlc_base": "https://d37ci6vzurychx.cloudfront.net",
     "users_api": "https://jsonplaceholder.typicode.com",
+    "shop_mongodb": None,
+    "shop_s3": AWS_S3,
 }
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -76,8 +81,24 @@ class Settings(BaseSettings):
         None, repr=False, description="URL or folder of the TLC files (https, file, gs, s3, or a path)."
     )
     users_api: str | None = Field(None, repr=False, description="Base URL of the users API.")
+    shop_mongodb: SecretStr | None = Field(
+        None, description="Connection URI of the shop's MongoDB: mongodb://[user:password@]host[:port]/[?options]."
+    )
+    shop_s3: str | None = Field(
+        None,
+        repr=False,
+        description="Endpoint URL of the shop's S3 (MinIO, say), with key:secret@ before the host if not those of the "
+        "environment (AWS_*) are meant; unset and live, AWS itself.",
+    )
+    shop_bucket: str = Field("shop", description="The shop's bucket in S3.")
+    shop_connect_timeout_seconds: float = Field(
+        10.0, gt=0, description="How long the shop's MongoDB or S3 may take to take a connection."
+    )
+    shop_read_timeout_seconds: float = Field(
+        60.0, gt=0, description="How long an answer of the shop's MongoDB or S3 may stall."
+    )
     http_timeout_seconds: float = Field(30.0, gt=0, description="Timeout of one HTTP request.")
-    http_attempts: int = Field(4, ge=1, description="Attempts of one HTTP request before it fails.")
+    http_attempts: int = Field(4, ge=1, description="Attempts of one request to a source before it fails.")
     duckdb_memory_limit: str = Field("750MB", description="DuckDB's memory limit in each process.")
     gcp_project: str | None = Field(None, description="Google Cloud project; GOOGLE_CLOUD_PROJECT is taken too.")
     gcp_location: str = Field("US", description="Location of datasets, bucket and connection.")
@@ -103,7 +124,7 @@ class Settings(BaseSettings):
     alert_mail_to: str | None = Field(None, description="Recipients of alert mails, separated by commas.")
     ui_url: str = Field("http://127.0.0.1:3000", description="Where the Dagster UI is, for links in alerts.")
 
-    @field_validator("gcp_bucket")
+    @field_validator("gcp_bucket", "shop_bucket")
     @classmethod
     def _bucket_name(cls, value: str | None) -> str | None:
         if value is not None and not BUCKET.fullmatch(value):
@@ -180,19 +201,25 @@ class Settings(BaseSettings):
         """JSON object written by the running sandbox: setting name → URL."""
         return self.sandbox_home / "endpoints.json"
 
-    def endpoint(self, name: Literal["tlc_base", "users_api"]) -> str:
+    def endpoint(self, name: Endpoint) -> str:
         """The URL (or folder) of a source system.
 
         An explicit setting wins; else `sources` decides: the running sandbox or the live system.
 
         Raises:
-            LakeError: the sandbox is asked for and does not run.
+            LakeError: the sandbox is asked for and does not run, or the live system must be set and is not.
         """
-        explicit: str | None = getattr(self, name)
+        explicit: str | SecretStr | None = getattr(self, name)
+        if isinstance(explicit, SecretStr):
+            explicit = explicit.get_secret_value()
         if explicit:
             return explicit.rstrip("/")
         if self.sources == "live":
-            return LIVE_ENDPOINTS[name]
+            if url := LIVE_ENDPOINTS[name]:
+                return url
+            raise LakeError(
+                f"{name}: LAKEGRAPH_SOURCES is live, and there is no public one; set LAKEGRAPH_{name.upper()}"
+            )
         try:
             running: dict[str, str] = json.loads(self.endpoints_file.read_text())
             return running[name]

@@ -7,9 +7,9 @@ validated here, and usable from a notebook: `TableSpec.model_validate(yaml.safe_
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +19,7 @@ DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 SCALARS = ("boolean", "long", "double", "string", "date", "timestamp", "timestamptz")
 REJECTED_SUFFIX = "__rejected"
 
-LoadMode = Literal["replace_partition", "replace"]
+LoadMode = Literal["replace_partition", "replace", "append"]
 Storage = Literal["warehouse", "lake"]
 
 
@@ -68,8 +68,18 @@ class TableSpec(BaseModel):
     name: str
     description: str
     columns: dict[str, Column]
-    mode: LoadMode = Field("replace", description="What a load replaces: its partition, or the whole table.")
-    partition_column: str | None = Field(None, description="Date column that says which load a row came with.")
+    mode: LoadMode = Field(
+        "replace",
+        description="What a load replaces: its partition, or the whole table. `append` replaces nothing: rows whose "
+        "identity the table does not hold yet join it.",
+    )
+    partition_column: str | None = Field(
+        None,
+        description="Date column: which load a row came with, or (append) the day the source (S3: its object) changed.",
+    )
+    identity: list[str] = Field(
+        default_factory=list, description="For `append`: columns that together with the partition make a row the same."
+    )
     storage: Storage = Field(
         "warehouse", description="In the cloud: a BigQuery table, or Parquet in GCS under a BigLake table."
     )
@@ -100,6 +110,18 @@ class TableSpec(BaseModel):
         if bad := [name for name in value if not IDENTIFIER.fullmatch(name)]:
             raise ValueError(f"not identifiers: {', '.join(bad)}")
         return value
+
+    @model_validator(mode="after")
+    def _appended_by_identity(self) -> Self:
+        if (self.mode == "append") != bool(self.identity):
+            raise ValueError("mode: append and identity go together")
+        if self.mode == "append" and not self.partition_column:
+            raise ValueError("mode: append needs a partition_column: only partitions it touches are compared")
+        if self.mode == "append" and self.storage == "lake":
+            raise ValueError("mode: append needs storage: warehouse, for a partition in GCS is one object")
+        if unknown := [name for name in self.identity if name not in self.columns]:
+            raise ValueError(f"identity names unknown columns: {', '.join(unknown)}")
+        return self
 
     @property
     def table(self) -> str:

@@ -26,7 +26,7 @@ class Delivery:
 
     Attributes:
         spec: the table.
-        partition: what the files replace; None for an unpartitioned table.
+        partition: what the files replace; None for an unpartitioned table, and for one that is appended to.
         files: Parquet files of good rows, in a folder of the load's own; the store may move them.
         rejected: Parquet files of rejected rows.
         account: what the load read, and where from.
@@ -49,11 +49,13 @@ class Commit:
         changed: whether anything was; False if the table already held this very content.
         snapshot_id: of the table's Iceberg snapshot, on a store that has such.
         total_rows: rows in the whole table now.
+        account: the delivery's account, as it turned out: an append finds some of the rows to be known.
     """
 
     changed: bool
     snapshot_id: int | None
     total_rows: int
+    account: LoadAccount
 
 
 class BronzeStore(Protocol):
@@ -72,6 +74,9 @@ class BronzeStore(Protocol):
     def commit(self, delivery: Delivery) -> Commit:
         """Make the delivery the whole content of its partition (or of the table), at once or not at all; other
         partitions are not touched. A repeat of the same load changes nothing.
+
+        Of a table whose mode is `append`, the rows that it does not hold yet join those it holds, at once or not at
+        all; so do rejected rows. Loads may repeat, overlap, run at once and in any order.
         """
 
     def accounts(self, spec: TableSpec) -> dict[str, LoadAccount]:
@@ -79,6 +84,9 @@ class BronzeStore(Protocol):
 
     def stored_rows(self, spec: TableSpec, *, rejected: bool = False) -> dict[str, int]:
         """Rows that the table (or its quarantine) holds now, by partition, counted independently of the accounts."""
+
+    def appended_rows(self, spec: TableSpec, *, rejected: bool = False) -> int:
+        """Rows that all loads together have brought to a table whose mode is `append`, by their accounts."""
 
     def partitions(self, table: str) -> frozenset[str] | None:
         """Partitions of `bronze.<table>` that hold rows; {""} if it is not partitioned, None if there is no table."""

@@ -10,18 +10,37 @@ What belongs here: automation conditions and the sensor that evaluates them. Wha
   where only the dependency is partitioned;
 - without that it starts on a month that has just begun and has nothing below it;
 - it fires after a failed blocking check; others have met hundreds of thousands of failed runs that way.
+
+And it forgets: what was asked for and failed is not asked for again until something above it changes. Below hours that
+is for good, for the next news is of another hour, and gold would lack the failed one. So a failed partition is asked
+for again by a clock: each hour if it is one, each day if not.
 """
 
+from typing import Any
+
 import dagster as dg
+
+from orchestration.partitions import HOURLY
 
 _C = dg.AutomationCondition
 
 _EAGER = _C.eager().without(_C.in_latest_time_window()).without(~_C.any_deps_missing())
 _DEPS_THERE = _C.all_deps_match(~_C.missing() | _C.will_be_requested()).with_label("all_deps_there")
+_HOURLY, _DAILY = "40 * * * *", "40 4 * * *"
 
-EAGER_BEHIND_CHECKS = (_EAGER & _DEPS_THERE & _C.all_deps_blocking_checks_passed()).with_label(
-    "when upstream has changed and its blocking checks have passed"
-)
+
+def behind_checks(partitions: dg.PartitionsDefinition[Any] | None = None) -> dg.AutomationCondition[Any]:
+    """Renewed when upstream has changed, and again by the clock if that failed; never behind a failed blocking check.
+
+    Args:
+        partitions: of the asset; they say which clock.
+    """
+    failed = (
+        _C.cron_tick_passed(_HOURLY if partitions == HOURLY else _DAILY) & _C.execution_failed() & ~_C.in_progress()
+    )
+    return ((_EAGER | failed) & _DEPS_THERE & _C.all_deps_blocking_checks_passed()).with_label(
+        "when upstream has changed and its blocking checks have passed; again by the clock after a failure"
+    )
 
 
 def build_automation_sensor() -> dg.AutomationConditionSensorDefinition:

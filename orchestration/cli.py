@@ -6,6 +6,7 @@ the error output, 2 wrong usage). What does not: any logic. Heavy imports happen
 """
 
 import csv
+import gc
 import json
 import os
 import sys
@@ -20,6 +21,8 @@ from lake.errors import LakeError, one_line
 from lake.settings import Target, get_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dagster import Definitions
     from rich.console import Console
 
@@ -63,6 +66,8 @@ def main() -> None:
     except LakeError as error:
         sys.stderr.write(f"error: {one_line(error)}\n")
         sys.exit(1)
+    finally:
+        gc.collect()  # or DuckDB's bindings print, at exit, a page of what a failed step's traceback still holds
 
 
 def _graph() -> "Definitions":
@@ -107,8 +112,10 @@ def materialize(
             "or key patterns ('*green*', 'bronze/mobility/* silver/mobility/*')."
         ),
     ],
-    partition: Annotated[str | None, typer.Option(help="One partition, as in 2023-01.")] = None,
-    first: Annotated[str | None, typer.Option("--from", help="First partition of a range.")] = None,
+    partition: Annotated[str | None, typer.Option(help="One partition, as in 2023-01 or 2023-03-31-05:00.")] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", help="First partition of a range; a month is a range of hours too.")
+    ] = None,
     last: Annotated[str | None, typer.Option("--to", help="Last partition of a range, included.")] = None,
     publish: Annotated[
         bool,
@@ -118,7 +125,7 @@ def materialize(
     ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of Dagster and dbt.")] = False,
 ) -> None:
-    """Materialize a selection of assets in one run, and print what was read, loaded and rejected."""
+    """Materialize a selection, in one run for each kind of partition; print what was read, loaded and rejected."""
     from infra_assets import preflight
 
     settings = get_settings()
@@ -127,25 +134,38 @@ def materialize(
     from orchestration import runner  # reads the manifest
 
     keys = runner.resolve(select, defs)
-    tags = runner.partition_tags(keys, defs, partition, first, last)
     extra = runner.needed_besides(keys, defs, settings)
     keys |= extra if publish else {key for key in extra if key != runner.PUBLISH}
+    runs, notes = runner.plan_runs(keys, defs, partition, first, last)
+    for note in notes:
+        typer.echo(note)
     log = settings.dagster_home / "lakegraph.log"
-    with (
-        _own_console() as console,
-        nullcontext() if verbose else runner.quiet(log),
-        _progress(console, len(keys)) as show,
-    ):
-        summary = runner.materialize(defs, keys, tags, settings, show)
-    if summary.success:
-        _print_summary(summary, _console())
-        return
+    lacking, failed = frozenset[Any](), False
+    for planned in runs:
+        run = runner.go_on(planned, lacking, defs)
+        for key in sorted(planned.keys - run.keys):
+            typer.echo(f"left out: {key.to_user_string()} rests on what failed")
+        if not run.keys:
+            continue
+        with (
+            _own_console() as console,
+            nullcontext() if verbose else runner.quiet(log),
+            _progress(console, len(run.keys)) as show,
+        ):
+            summary = runner.materialize(defs, run, settings, show)
+        if summary.success:
+            _print_summary(summary, _console())
+        else:
+            lacking, failed = lacking | summary.lacking, True
+            _print_failure(summary, log, settings.ui_url)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print_failure(summary: "Summary", log: "Path", ui_url: str) -> None:
     sys.stderr.write(f"error: {summary.cause}\n")
-    sys.stderr.write(
-        f"run {summary.run_id} failed; its log: {log}; in the UI: {settings.ui_url}/runs/{summary.run_id}\n"
-    )
+    sys.stderr.write(f"run {summary.run_id} failed; its log: {log}; in the UI: {ui_url}/runs/{summary.run_id}\n")
     _print_summary(summary, _console(stderr=True))
-    raise typer.Exit(1)
 
 
 @contextmanager
@@ -198,10 +218,10 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
 
     table = Table(title=f"run {summary.run_id}", title_justify="left")
     table.add_column("asset", no_wrap=True)
-    for name in ("read", "loaded", "rejected", "duplicates", "in table", "seconds"):
+    for name in ("read", "loaded", "rejected", "set aside", "in table", "seconds"):
         table.add_column(name, justify="right")
     for row in summary.rows:
-        numbers = (row.read, row.loaded, row.rejected, row.duplicates, row.total)
+        numbers = (row.read, row.loaded, row.rejected, row.aside, row.total)
         cells = ["" if n is None else f"{n:,}" for n in numbers]
         table.add_row(row.asset, *cells, "" if row.seconds is None else f"{row.seconds:.1f}")
     if not console.is_terminal:
@@ -224,11 +244,13 @@ def assets(select: Annotated[str, typer.Option(help="As for materialize.")] = "*
     """List the keys of the graph with their partitions."""
     defs = _graph()
     from orchestration import runner  # reads the manifest
+    from orchestration.partitions import PARTITIONS
 
+    names: dict[Any, str] = {definition: name for name, definition in PARTITIONS.items()}
     graph = defs.resolve_asset_graph()
     for key in sorted(runner.resolve(select, defs)):
-        partitions = graph.get(key).partitions_def
-        typer.echo(f"{key.to_user_string()}{'  (by month)' if partitions else ''}")
+        name = names.get(graph.get(key).partitions_def)
+        typer.echo(f"{key.to_user_string()}{f'  ({name})' if name else ''}")
 
 
 @app.command()

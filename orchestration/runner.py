@@ -11,9 +11,10 @@ tables are whole, and the next call does the rest.
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,12 @@ from lake.errors import LakeError
 from lake.settings import Settings, Target
 from orchestration.checks.source_freshness import CHECK as SOURCE_FRESHNESS
 from orchestration.liveness import bury_dead_runs, process_tag
-from orchestration.partitions import month_of
+from orchestration.partitions import HOURLY, RANGE_END, RANGE_START, is_month, range_tags, span_of, span_of_range
 from orchestration.project import ROOT
 
 if TYPE_CHECKING:
     from infra_assets.plan import Resource
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 SYNTAX = re.compile(r"[:+()\"]|\b(?:and|or|not)\b")
 LINEAGE = re.compile(r"(?=.*\+)(\+?)([\w/*-]+)(\+?)")
 INFRA_PENDING = "infra"
@@ -42,14 +42,24 @@ POLL_SECONDS = 0.3
 
 @dataclass
 class AssetRow:
-    """A line of the summary: one asset of the run."""
+    """A line of the summary: one asset of the run; read = loaded + rejected + aside.
+
+    Attributes:
+        asset: its key.
+        read: rows of the source, or of bronze.
+        loaded: rows that came into the table, or are in it.
+        rejected: rows in quarantine.
+        aside: rows that are neither: known already, duplicates, replaced by a newer version, deleted.
+        total: rows in the table after the run, whichever partitions they are of.
+        seconds: how long it took.
+    """
 
     asset: str
     read: int | None = None
     loaded: int | None = None
     rejected: int | None = None
-    duplicates: int | None = None
-    total: int | None = None  # rows in the table after the run, whichever partitions they are of
+    aside: int | None = None
+    total: int | None = None
     seconds: float | None = None
 
 
@@ -62,6 +72,7 @@ class Summary:
         success: whether every step succeeded; a failed check of severity WARN does not count against it.
         cause: the first failure's cause in one line, "" if there is none.
         rows: a line for each materialised asset.
+        lacking: assets that were not materialised, or that a blocking check has refused.
         failed_checks: (check, severity, description).
         checks: number of checks that ran.
         seconds: duration.
@@ -73,6 +84,7 @@ class Summary:
     success: bool
     cause: str
     rows: list[AssetRow]
+    lacking: frozenset[dg.AssetKey]
     failed_checks: list[tuple[str, str, str]]
     checks: int
     seconds: float
@@ -178,37 +190,104 @@ def _is_pending(resource: "Resource") -> bool:
         return True
 
 
-def partition_tags(
+@dataclass(frozen=True)
+class PlannedRun:
+    """What is materialized in one run, and its tags: the range of partitions, if any of it is partitioned."""
+
+    keys: frozenset[dg.AssetKey]
+    tags: Mapping[str, str]
+
+
+def plan_runs(
     keys: set[dg.AssetKey], defs: dg.Definitions, partition: str | None, first: str | None, last: str | None
-) -> dict[str, str]:
-    """The tags of a run over a range of partitions; empty if nothing selected is partitioned.
+) -> tuple[list[PlannedRun], list[str]]:
+    """The runs that materialize `keys`: one for each kind of partition, for a run has partitions of one kind.
+
+    What is not partitioned goes with the last one that it rests on; infrastructure goes with the first. Months are also
+    ranges of hours: where hours are asked for by month, those that there are in it are meant. If there are none, they
+    are left out, with what rests on nothing else.
+
+    Returns:
+        The runs in order, and a note for each kind of partition of which there is none in the range.
 
     Raises:
         LakeError: the partition is missing, malformed, unknown, or the range is empty or given in two ways.
     """
     if partition and (first or last):
         raise LakeError("--partition and --from/--to exclude each other")
+    for key in filter(None, (partition, first, last)):
+        span_of(key)  # a misspelt one is not passed over, even where none is needed
     graph = defs.resolve_asset_graph()
-    partitioned = sorted(key.to_user_string() for key in keys if graph.get(key).partitions_def)
-    if not partitioned:
-        for key in filter(None, (partition, first, last)):
-            month_of(key)  # not needed, but a misspelt one is not passed over
-        return {}
-    definitions = {graph.get(dg.AssetKey.from_user_string(key)).partitions_def for key in partitioned}
-    if len(definitions) > 1:
-        raise LakeError("the selection mixes assets of different partitions: materialize them one after another")
-    definition = definitions.pop()
+    by_kind: dict[Any, set[dg.AssetKey]] = {}
+    for asset in keys:
+        by_kind.setdefault(graph.get(asset).partitions_def, set()).add(asset)
+    plain = by_kind.pop(None, set())
+    if not by_kind:
+        return [PlannedRun(frozenset(plain), {})], []
     first, last = (partition, partition) if partition else (first or last, last or first)
     if not first or not last:
-        raise LakeError(f"{partitioned[0]} is partitioned: say which with --partition KEY or --from KEY --to KEY")
-    known = definition.get_partition_keys() if definition else []
-    for key in (first, last):
-        month_of(key)
-        if key not in known:
-            raise LakeError(f"partition {key} is not one of {known[0]} to {known[-1]}")
-    if known.index(first) > known.index(last):
+        name = min(asset.to_user_string() for assets in by_kind.values() for asset in assets)
+        raise LakeError(f"{name} is partitioned: say which with --partition KEY or --from KEY --to KEY")
+    runs, notes = [], []
+    left_out: set[dg.AssetKey] = set()
+    for definition, assets in sorted(by_kind.items(), key=lambda kind: kind[0] != HOURLY):
+        name = min(asset.to_user_string() for asset in assets)
+        inside = _partitions_in(definition, name, first, last)
+        if inside:
+            runs.append(PlannedRun(frozenset(assets), range_tags(inside)))
+        elif len(by_kind) == 1:
+            raise LakeError(f"{name} has no partition from {first} to {last}")
+        else:
+            left_out |= assets
+            notes.append(f"left out: {name} and {len(assets) - 1} more have no partition from {first} to {last}")
+    return _with_plain(runs, plain, left_out, graph), notes
+
+
+def _with_plain(
+    runs: list[PlannedRun], plain: set[dg.AssetKey], left_out: set[dg.AssetKey], graph: Any
+) -> list[PlannedRun]:
+    """`runs` with the assets that have no partitions, each where it belongs."""
+    placed: list[set[dg.AssetKey]] = [set() for _ in runs]
+    for asset in plain:
+        above = _upstream(graph, asset)
+        rests_on = [number for number, run in enumerate(runs) if above & run.keys]
+        if asset.path[0] == INFRA_PENDING:
+            placed[0].add(asset)
+        elif rests_on or not above & left_out:
+            placed[max(rests_on, default=-1)].add(asset)
+    return [replace(run, keys=run.keys | more) for run, more in zip(runs, placed, strict=True)]
+
+
+def go_on(run: PlannedRun, lacking: frozenset[dg.AssetKey], defs: dg.Definitions) -> PlannedRun:
+    """`run` without what rests on `lacking`, of other runs: a source that is down stops what comes from it, and nothing
+    else. So what people read is not published with half of a run in it.
+    """
+    graph = defs.resolve_asset_graph()
+    return replace(run, keys=frozenset(key for key in run.keys if not _upstream(graph, key) & lacking))
+
+
+def _upstream(graph: Any, key: dg.AssetKey) -> set[dg.AssetKey]:
+    """All that an asset rests on."""
+    found: set[dg.AssetKey] = set()
+    ahead = {key}
+    while ahead:
+        ahead = {parent for one in ahead for parent in graph.get(one).parent_keys} - found
+        found |= ahead
+    return found
+
+
+def _partitions_in(definition: Any, asset: str, first: str, last: str) -> list[str]:
+    """The keys of `definition` from `first` to `last`, which are of its own form or coarser."""
+    known: list[str] = definition.get_partition_keys()
+    if span_of(first).start > span_of(last).start:
         raise LakeError(f"--from {first} is after --to {last}")
-    return {RANGE_START: first, RANGE_END: last}
+    for key in (first, last):
+        if is_month(known[0]) and not is_month(key):
+            raise LakeError(f"partition {key} is an hour, and {asset} goes by month: select it apart, or give months")
+        if is_month(known[0]) == is_month(key) and key not in known:
+            raise LakeError(f"partition {key} is not one of {known[0]} to {known[-1]}")
+    start, end = span_of(first).start, span_of(last).end
+    return [key for key in known if start <= span_of(key).start and span_of(key).end <= end]
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
@@ -280,17 +359,15 @@ def _follow(
 
 def materialize(
     defs: dg.Definitions,
-    keys: set[dg.AssetKey],
-    tags: dict[str, str],
+    run: PlannedRun,
     settings: Settings,
     show: Callable[[Progress], None] = lambda _progress: None,
 ) -> Summary:
-    """Materialise `keys` in one run.
+    """Materialise one run.
 
     Args:
         defs: the graph.
-        keys: the assets.
-        tags: of `partition_tags`.
+        run: of `plan_runs`.
         settings: where everything is.
         show: called a few times a second with the run's progress.
     """
@@ -298,6 +375,7 @@ def materialize(
 
     from dagster._core.utils import make_new_run_id
 
+    keys, tags = set(run.keys), dict(run.tags)
     run_id = make_new_run_id()
     started = time.perf_counter()
     checks = {
@@ -335,6 +413,7 @@ def _summarise(
 
     rows: dict[str, AssetRow] = {}
     failed, checks, cause = [], 0, ""
+    refused: set[dg.AssetKey] = set()
     for entry in instance.all_logs(run_id):
         event = entry.dagster_event
         if event is None:
@@ -349,6 +428,7 @@ def _summarise(
             if not evaluation.passed:
                 label = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
                 failed.append((label, evaluation.severity.value, evaluation.description or ""))
+                refused |= {evaluation.asset_key} if evaluation.severity == dg.AssetCheckSeverity.ERROR else set()
         elif event.is_step_success and event.step_key:
             _seconds(rows, event, event.step_success_data.duration_ms / 1000)
         elif event.is_step_failure and not cause:
@@ -356,14 +436,15 @@ def _summarise(
         elif event.event_type == Kind.RUN_FAILURE and not cause:
             cause = event.message or "the run failed"
     _accounts(rows, settings, tags)
-    left_out = sorted({key.to_user_string() for key in keys} - rows.keys())
+    left_out = {key for key in keys if key.to_user_string() not in rows}
     if success and left_out:
-        cause = f"{left_out[0]}: was selected, and the run has not materialized it"
+        cause = f"{min(left_out).to_user_string()}: was selected, and the run has not materialized it"
     return Summary(
         run_id,
         success and not left_out,
         cause,
         list(rows.values()),
+        frozenset(left_out | refused),
         failed,
         checks,
         seconds,
@@ -381,6 +462,8 @@ def _row(name: str, metadata: Any, before: AssetRow | None) -> AssetRow:
         return metadata[key].value if key in metadata else None
 
     if (loaded := number("rows_loaded")) is None:
+        if before and before.loaded is not None:  # another partition of the run has told for all
+            return before
         return AssetRow(name, total=number("dagster/row_count"), seconds=number("Execution Duration"))
     past = before or AssetRow(name, 0, 0, 0)
     return AssetRow(
@@ -388,6 +471,7 @@ def _row(name: str, metadata: Any, before: AssetRow | None) -> AssetRow:
         read=(past.read or 0) + number("rows_read"),
         loaded=(past.loaded or 0) + loaded,
         rejected=(past.rejected or 0) + number("rows_rejected"),
+        aside=(past.aside or 0) + (number("rows_known") or 0) or None,
         total=number("dagster/row_count") or past.total,
     )
 
@@ -418,25 +502,38 @@ def _asset_of(event: Any) -> str:
     return str(event.step_key or "").replace("__", "/")
 
 
+PLACES: Mapping[bool, tuple[str, str, str]] = {  # by months, by hours: the account's date, rows in the table, set aside
+    True: ("source_month", "silver_rows", "duplicate_rows"),
+    False: ("source_day", "live_rows", "deleted_rows + superseded_rows + repeated_rows"),
+}
+
+
 def _accounts(rows: dict[str, AssetRow], settings: Settings, tags: dict[str, str]) -> None:
-    """Read, rejected and duplicate rows of silver tables, from their accounts; not from a copy older than the run."""
+    """What became of the rows of bronze, from silver's accounts; not from a copy older than the run."""
     from lake.query import query
 
-    silver = [name for name in rows if name.startswith("silver/") and f"{name}__accounting" in rows]
     published = PUBLISH.to_user_string() in rows or settings.target not in PUBLISHES
-    if not silver or not published or RANGE_START not in tags:
+    if not published or RANGE_START not in tags:
         return
-    low, high = month_of(tags[RANGE_START]), month_of(tags[RANGE_END])
+    span, by_month = span_of_range([tags[RANGE_START], tags[RANGE_END]]), is_month(tags[RANGE_START])
+    of_bronze = (
+        "__accounting" if by_month else "__versions"
+    )  # lines of orders, say, have an account and are no rows there
+    silver = [name for name in rows if f"{name}__accounting" in rows and f"{name}{of_bronze}" in rows]
+    if not silver:
+        return
+    date_column, loaded, aside = PLACES[by_month]
+    low, high = span.start.date() if by_month else span.first_day or date.min, span.last_day
     counts = " UNION ALL ".join(
-        f"SELECT '{name}' AS asset, sum(bronze_rows) AS bronze, sum(silver_rows) AS loaded, "  # noqa: S608 - asset keys
-        "sum(rejected_rows) AS rejected, sum(duplicate_rows) AS duplicates "
+        f"SELECT '{name}' AS asset, sum(bronze_rows) AS bronze, sum({loaded}) AS loaded, "  # noqa: S608 - asset keys
+        f"sum(rejected_rows) AS rejected, sum({aside}) AS aside "
         f"FROM silver.{'_'.join(name.split('/')[1:])}__accounting "
-        f"WHERE source_month BETWEEN DATE '{low}' AND DATE '{high}'"
+        f"WHERE {date_column} BETWEEN DATE '{low}' AND DATE '{high}'"
         for name in silver
     )
     for asset, *numbers in (found.values() for found in query(settings, counts).to_pylist()):
         row = rows[asset]
-        row.read, row.loaded, row.rejected, row.duplicates = (int(n or 0) for n in numbers)
+        row.read, row.loaded, row.rejected, row.aside = (int(n or 0) for n in numbers)
 
 
 def _peak_mb() -> tuple[float, float]:

@@ -2,10 +2,12 @@
 
 What belongs here: watching sources. What does not: reading them, and alerts (`alerts.py`).
 
-An idle tick costs one HEAD request for each watched month and launches nothing: the cursor holds the
-signature of every file seen.
+An idle tick reads little and launches nothing. For monthly files it costs one HEAD request for each watched month: the
+cursor holds the signature of every file seen. For objects in S3 it costs a listing, a thousand keys a request.
 """
 
+import hashlib
+import importlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ import dagster as dg
 
 from lake.errors import TransientError, one_line
 from lake.settings import get_settings
+from orchestration.partitions import hour_key, range_tags
 
 WATCHED_MONTHS = 4  # the TLC publishes about two months late, and corrects what it published
 
@@ -63,3 +66,46 @@ def new_file_sensor(
         return dg.SensorResult(run_requests=requests, cursor=json.dumps(found, sort_keys=True))
 
     return new_file
+
+
+def new_object_sensor(
+    name: str, job: Any, partitions: dg.TimeWindowPartitionsDefinition, source: str, prefix: str
+) -> dg.SensorDefinition:
+    """Runs `job` for the hours in which objects came or changed since the cursor: one run for the first to the last.
+
+    The first hour is asked for what is older than it, too. What is younger than the last is asked for by nobody until
+    its hour is there; then the schedule does.
+
+    Args:
+        name: the table's name, for the sensor's.
+        job: the job to run.
+        partitions: the hours.
+        source: module with `new_objects(settings, prefix, cursor)`, which lists what is new and gives the next cursor.
+        prefix: what the keys of the objects begin with.
+    """
+
+    @dg.sensor(
+        name=f"{name}_new_object",
+        job=job,
+        minimum_interval_seconds=60,
+        description=f"Loads the hours in which objects of {name} came or changed.",
+    )
+    def new_object(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            found, cursor = importlib.import_module(source).new_objects(get_settings(), prefix, context.cursor)
+        except TransientError as error:
+            return dg.SkipReason(f"the source does not answer, next tick tries again: {one_line(error)}")
+        last = partitions.get_last_partition_key() or ""  # as text, keys are in the order of their hours
+        asked = {hour_key(max(changed.modified, partitions.start)) for changed in found}
+        hours = sorted(hour for hour in asked if hour <= last)
+        if not hours:
+            context.update_cursor(cursor)
+            return dg.SkipReason(f"nothing new below {prefix} to the hour {last}")
+        told = hashlib.sha256(repr(sorted((o.key, o.etag, o.modified) for o in found)).encode()).hexdigest()[:16]
+        if len(hours) == 1:
+            request = dg.RunRequest(run_key=f"{name}-{told}", partition_key=hours[0])
+        else:
+            request = dg.RunRequest(run_key=f"{name}-{told}", tags=range_tags(hours))
+        return dg.SensorResult(run_requests=[request], cursor=cursor)
+
+    return new_object

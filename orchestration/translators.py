@@ -13,7 +13,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtP
 from infra_assets.assets import infra_key
 from lake.settings import Target, get_settings
 from orchestration import freshness
-from orchestration.automation import EAGER_BEHIND_CHECKS
+from orchestration.automation import behind_checks
 from orchestration.partitions import PARTITIONS
 
 OWNERS = ["team:data"]
@@ -50,12 +50,12 @@ class LakegraphTranslator(DagsterDbtTranslator):
         kinds = {"dbt", manifest["metadata"]["adapter_type"], layer}
         if props["config"].get("materialized") == "iceberg":
             kinds.add("iceberg")
-        cadence = _meta(props).get("freshness", "monthly" if _meta(props).get("partitions") else None)
+        cadence = _meta(props).get("freshness", _meta(props).get("partitions"))
         return spec.replace_attributes(
             group_name=layer,
             kinds=kinds - {layer} if len(kinds) > 3 else kinds,  # noqa: PLR2004 - Dagster shows three kinds
             owners=OWNERS,
-            automation_condition=EAGER_BEHIND_CHECKS,
+            automation_condition=behind_checks(spec.partitions_def),
             freshness_policy=freshness.POLICIES[cadence] if cadence and layer == "gold" else None,
             deps=[*spec.deps, *_infrastructure(props)],
         ).merge_attributes(metadata={"dagster/table_name": f"{props['schema']}.{props['name']}"})

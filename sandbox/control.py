@@ -1,8 +1,9 @@
 """Start, find and stop the sandbox's processes: a registry of stand-ins, and `up`, `down`, `status` over it.
 
 What belongs here: the life of a stand-in's process, whatever it plays, and the environment variables that lead the
-official clients to it. What does not: what it plays (`sandbox.server`, `sandbox.gcp`, `sandbox/bigquery`) and the data
-it serves (`sandbox.tlc`). A further one joins by an entry in `STAND_INS`.
+official clients to it. What does not: what it plays (`sandbox.server`, `sandbox.mongodb`, `sandbox.s3`, `sandbox.gcp`,
+`sandbox/bigquery`) and the data it serves (`sandbox.tlc`, `sandbox.shop`). A further one joins by an entry in
+`STAND_INS`.
 
 A process is ours if its record (`<sandbox_home>/<name>.json`) has both its id and its start time, so that an
 id the system gave to another process is never taken for ours, nor killed. It is up once `/health` gives the
@@ -22,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -62,7 +64,7 @@ class StandIn:
     Attributes:
         name: names its record and its log file.
         endpoints: the settings whose URLs it adds to the endpoints file while it listens.
-        probe: which of them `/health` is below.
+        probe: which of them names the host and port that answer `/health`.
         prepare: makes the data it serves, as far as that is missing.
         command: its command line, given a token that its `/health` must answer with.
         target: it is started for this target only; None: for every one.
@@ -105,6 +107,14 @@ class _Record:
     token: str
 
 
+@dataclass(frozen=True)
+class _Launched:
+    stand_in: StandIn
+    process: "subprocess.Popen[bytes]"
+    token: str
+    log: Path
+
+
 def _prepare_sources(settings: Settings, sample: Sample) -> None:
     folder = settings.sandbox_home / "tlc"
     for service, rows in sample.rows.items():
@@ -113,16 +123,13 @@ def _prepare_sources(settings: Settings, sample: Sample) -> None:
     tlc.write_zones(folder)
 
 
-def _serve_sources(settings: Settings, token: str) -> list[str]:
-    return [sys.executable, "-m", "sandbox.server", "--home", str(settings.home), "--token", token]
-
-
 def _prepare_nothing(_settings: Settings, _sample: Sample) -> None:
     pass
 
 
-def _serve_gcp(settings: Settings, token: str) -> list[str]:
-    return [sys.executable, "-m", "sandbox.gcp", "--home", str(settings.home), "--token", token]
+def _module(name: str) -> Callable[[Settings, str], list[str]]:
+    """The command line of a stand-in that is a module here."""
+    return lambda settings, token: [sys.executable, "-m", name, "--home", str(settings.home), "--token", token]
 
 
 def _prepare_bigquery(_settings: Settings, _sample: Sample) -> None:
@@ -145,13 +152,16 @@ def _serve_bigquery(settings: Settings, token: str) -> list[str]:
 
 
 STAND_INS: tuple[StandIn, ...] = (
-    StandIn("sources", ("tlc_base", "users_api"), "users_api", _prepare_sources, _serve_sources),
+    # those of the shop make their data themselves, beside the making of the sources'
+    StandIn("mongodb", ("shop_mongodb",), "shop_mongodb", _prepare_nothing, _module("sandbox.mongodb")),
+    StandIn("s3", ("shop_s3",), "shop_s3", _prepare_nothing, _module("sandbox.s3")),
+    StandIn("sources", ("tlc_base", "users_api"), "users_api", _prepare_sources, _module("sandbox.server")),
     StandIn(
         "gcp",
         ("gcs",),
         "gcs",
         _prepare_nothing,
-        _serve_gcp,
+        _module("sandbox.gcp"),
         target="gcp",
         variables={"LAKEGRAPH_GCP_PROJECT": GCP_PROJECT},  # the key that it writes is of this project
     ),
@@ -192,11 +202,24 @@ def up(
             is not one, or there is no Python for the BigQuery emulator.
     """
     with _lock(settings):
-        for stand_in in STAND_INS:
-            if stand_in.target not in {None, target}:
-                continue
-            stand_in.prepare(settings, Sample(months, rows))
-            _start(settings, stand_in)
+        launched: list[_Launched] = []
+        try:
+            for stand_in in STAND_INS:
+                if stand_in.target in {None, target}:
+                    stand_in.prepare(settings, Sample(months, rows))
+                    if one := _launch(settings, stand_in):
+                        launched.append(one)
+                        _remember(settings, one)
+            for one in launched:  # they start beside each other
+                _await_health(settings, one)
+        except BaseException:
+            for one in launched:
+                one.process.kill()
+                one.process.wait()
+                _forget(settings, one.stand_in)
+            raise
+        for one in launched:
+            one.process.returncode = 0  # it is meant to outlive this object, which would warn of that
     return read_endpoints(settings.endpoints_file)
 
 
@@ -284,12 +307,13 @@ def _status(settings: Settings, stand_in: StandIn) -> ServiceStatus:
     return ServiceStatus(name, None, None, "stopped")
 
 
-def _start(settings: Settings, stand_in: StandIn) -> None:
+def _launch(settings: Settings, stand_in: StandIn) -> _Launched | None:
+    """Start the stand-in's process, and do not wait for its answer; None if it is up."""
     record, url = _record(settings, stand_in), _url(settings, stand_in)
     answer = _health(url) if url else None
     if record and _alive(record):
         if answer and answer.get("token") == record.token:
-            return
+            return None
         raise LakeError(
             f"sandbox {stand_in.name}: process {record.pid} runs but does not answer at {url}; "
             "stop it with `lakegraph sandbox down`"
@@ -313,28 +337,19 @@ def _start(settings: Settings, stand_in: StandIn) -> None:
             env={**os.environ, **stand_in.variables},
             start_new_session=True,
         )
-    try:
-        _remember(settings, stand_in, process.pid, token)
-        _await_health(settings, stand_in, process, token, log)
-    except BaseException:
-        process.kill()
-        process.wait()
-        _forget(settings, stand_in)
-        raise
-    process.returncode = 0  # it is meant to outlive this object, which would warn of that
+    return _Launched(stand_in, process, token, log)
 
 
-def _await_health(
-    settings: Settings, stand_in: StandIn, process: "subprocess.Popen[bytes]", token: str, log: Path
-) -> None:
+def _await_health(settings: Settings, launched: _Launched) -> None:
+    stand_in, log = launched.stand_in, launched.log
     seconds = START_SECONDS if stand_in.start_seconds is None else stand_in.start_seconds
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         url = _url(settings, stand_in)
-        if url and (_health(url) or {}).get("token") == token:
+        if url and (_health(url) or {}).get("token") == launched.token:
             return
         try:
-            code = process.wait(POLL_SECONDS)
+            code = launched.process.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             continue
         last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
@@ -397,9 +412,9 @@ def _url(settings: Settings, stand_in: StandIn) -> str | None:
 
 
 def _health(url: str) -> dict[str, object] | None:
-    """What `/health` below `url` answers, or None: a silent port, or no JSON object."""
+    """What `/health` answers at the host and port of `url`, or None: a silent port, or no JSON object."""
     try:
-        answer = httpx.get(f"{url}/health", timeout=PROBE_SECONDS, trust_env=False).json()
+        answer = httpx.get(f"http://{urlsplit(url).netloc}/health", timeout=PROBE_SECONDS, trust_env=False).json()
     except (httpx.HTTPError, ValueError):
         return None
     return answer if isinstance(answer, dict) else None
@@ -416,10 +431,11 @@ def _record(settings: Settings, stand_in: StandIn) -> _Record | None:
         return None
 
 
-def _remember(settings: Settings, stand_in: StandIn, pid: int, token: str) -> None:
-    path = _record_path(settings, stand_in)
+def _remember(settings: Settings, launched: _Launched) -> None:
+    pid = launched.process.pid
+    path = _record_path(settings, launched.stand_in)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(asdict(_Record(pid, psutil.Process(pid).create_time(), token))))
+    partial.write_text(json.dumps(asdict(_Record(pid, psutil.Process(pid).create_time(), launched.token))))
     partial.replace(path)
 
 

@@ -110,13 +110,13 @@ class Faults:
         return sum(fault.seconds for fault in used), response
 
 
-class _Recorder:
+class Recorder:
     """ASGI middleware: applies the faults, and logs each request before its answer leaves."""
 
     def __init__(self, app: ASGIApp, faults: Faults, log: list[Asked]) -> None:
         self.app, self.faults, self.log = app, faults, log
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI's
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -202,7 +202,7 @@ def application(
         Mount("/tlc", _TlcFiles(directory=folder)),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
-    return _Recorder(app, faults or Faults(), [] if log is None else log)
+    return Recorder(app, faults or Faults(), [] if log is None else log)
 
 
 class SandboxServer(InThread):

@@ -7,11 +7,12 @@ to anyone, so that nobody has to wait and try again.
 """
 
 import argparse
+import fcntl
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from os import getpid
 from pathlib import Path
 from typing import Self
@@ -106,15 +107,19 @@ async def announced(path: Path, endpoints: Mapping[str, str]) -> AsyncIterator[N
 
 def publish(path: Path, endpoints: Mapping[str, str]) -> None:
     """Add `endpoints` (setting name → URL) to the endpoints file, replaced whole; others' entries stay."""
-    _rewrite(path, {**read_endpoints(path), **endpoints})
+    with _alone(path):
+        _rewrite(path, {**read_endpoints(path), **endpoints})
 
 
 def withdraw(path: Path, endpoints: Mapping[str, str]) -> None:
     """Take `endpoints` out of the endpoints file where their URL is still the same; an empty file is removed."""
-    before = read_endpoints(path)
-    after = dict(before.items() - endpoints.items())
-    if after != before:
-        _rewrite(path, after)
+    if not path.exists():
+        return
+    with _alone(path):
+        before = read_endpoints(path)
+        after = dict(before.items() - endpoints.items())
+        if after != before:
+            _rewrite(path, after)
 
 
 def read_endpoints(path: Path) -> dict[str, str]:
@@ -126,11 +131,19 @@ def read_endpoints(path: Path) -> dict[str, str]:
     return endpoints
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time changes the endpoints file: stand-ins start and stop beside each other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _rewrite(path: Path, endpoints: Mapping[str, str]) -> None:
     if not endpoints:
         path.unlink(missing_ok=True)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{getpid()}.partial")
     partial.write_text(json.dumps(endpoints, indent=2, sort_keys=True) + "\n")
     partial.replace(path)

@@ -37,9 +37,9 @@ needs_real_files = pytest.mark.skipif(
 
 
 @cache
-def declared(name: str) -> tuple[TableSpec, Any]:
-    """A mobility table as the graph declares it, and its source with the declared parameters."""
-    text = (ROOT / "orchestration" / "defs" / "mobility" / name / "defs.yaml").read_text()
+def declared(name: str, domain: str = "mobility") -> tuple[TableSpec, Any]:
+    """A table as the graph declares it, and its source with the declared parameters."""
+    text = (ROOT / "orchestration" / "defs" / domain / name / "defs.yaml").read_text()
     attributes = yaml.safe_load(text)["attributes"]
     module, function = attributes["source"].rsplit(".", 1)
     source = partial(getattr(import_module(module), function), **attributes.get("params", {}))

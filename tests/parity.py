@@ -37,6 +37,17 @@ KEYS: Sequence[tuple[str, ...]] = (
     ("payment_type",),
     ("city",),
     ("service", "source_month"),
+    ("order_id", "version", "line_number"),
+    ("order_id", "line_number"),
+    ("customer_id", "version"),
+    ("movement_id",),
+    ("review_id",),
+    ("order_id",),
+    ("product_id", "warehouse"),
+    ("product_id",),
+    ("customer_id",),
+    ("order_date",),
+    ("source_day",),
 )
 SHOWN = 20
 
@@ -118,7 +129,9 @@ def gcp_tables(target: GcpTarget) -> dict[str, tuple[pa.Table, dict[str, str]]]:
     for layer in LAYERS:
         for item in client.list_tables(f"{target.project}.{layer}"):
             table = client.get_table(item.reference)
-            every = " WHERE source_month >= DATE '0001-01-01'" if table.require_partition_filter else ""
+            every = (
+                f" WHERE {table.time_partitioning.field} >= DATE '0001-01-01'" if table.require_partition_filter else ""
+            )
             rows = client.query_and_wait(f"SELECT * FROM `{table.project}.{layer}.{table.table_id}`{every}").to_arrow(
                 create_bqstorage_client=False
             )

@@ -15,3 +15,26 @@
 {% macro money(value) %}{{ value }}{% endmacro %}
 {% macro money_mean(column) %}avg({{ column }}){% endmacro %}
 {% macro every_month(column) %}true{% endmacro %}
+{% macro in_days() %}true{% endmacro %}
+{% macro decimal_from_text(text) %}{{ text }}{% endmacro %}
+{% macro integer_from_text(text) %}{{ text }}{% endmacro %}
+{% macro json_is_missing(column, path) %}{{ column }} is null{% endmacro %}
+{% macro trimmed(text) %}{{ text }}{% endmacro %}
+{% macro json_array_size(column) %}{{ column }}{% endmacro %}
+{% macro json_elements(relation, column) %}select *, 1 as element, 1 as element_number from {{ relation }}{% endmacro %}
+{% macro one_for_each(rows, keys, order) %}select * from {{ rows }}{% endmacro %}
+{% macro newest_version(versions, key, places) %}select * from {{ versions }}{% endmacro %}
+{% macro newer_than_known(rows, key, places) %}select * from {{ rows }}{% endmacro %}
+{% macro known_of_changed(rows, key, columns) %}select * from {{ rows }}{% endmacro %}
+{% macro with_waiting(rows, key) %}select {{ key }} from {{ rows }}{% endmacro %}
+{% macro not_as_known(rows, keys, columns) %}select * from {{ rows }}{% endmacro %}
+{% macro version_states(versions, current, live, rejected, key, places) %}select 1 as state from {{ versions }}{% endmacro %}
+{% macro version_accounts(states, versions) %}select 1 as bronze_rows from {{ states }}{% endmacro %}
+{% macro row_state(current_rows, key) %}coalesce(live_rows.{{ key }}, rejected_rows.{{ key }}, {{ current_rows }}.{{ key }}){% endmacro %}
+{% macro shop_columns(table) %}source_day{% endmacro %}
+{% macro conformed_shop_customers() %}select 1 as source_day, 'r' as reject_reason from shop_customers{% endmacro %}
+{% macro conformed_shop_products() %}select 1 as source_day, 'r' as reject_reason from shop_products{% endmacro %}
+{% macro conformed_shop_orders() %}select 1 as source_day, 'r' as reject_reason from shop_orders{% endmacro %}
+{% macro conformed_shop_order_items() %}select 1 as source_day, 'r' as reject_reason from shop_order_items{% endmacro %}
+{% macro conformed_shop_reviews() %}select 1 as source_day, 'r' as reject_reason from shop_reviews{% endmacro %}
+{% macro conformed_shop_stock_movements() %}select 1 as source_day, 'r' as reject_reason from shop_stock_movements{% endmacro %}

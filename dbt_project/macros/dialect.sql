@@ -24,8 +24,7 @@
         ) * 0.01 as decimal(18, 2)
     )
 {%- endmacro %}
-{#- An error beyond a sum of 4e16 dollars. The parentheses, and no `/`, are for the emulator: div is an operator there, and `/` gives
-    a double. -#}
+{#- An error beyond a sum of 4e16 dollars. (Parentheses, and no `/`, for the emulator: div is an operator there, `/` gives a double.) -#}
 {% macro bigquery__money_mean(column) -%}
     cast(
         cast(
@@ -80,15 +79,100 @@
 {% macro default__epoch_micros(column) %}epoch_us({{ column }}){% endmacro %}
 {% macro bigquery__epoch_micros(column) %}unix_micros(timestamp({{ column }})){% endmacro %}
 
-{#- The text at `path` ($.a.b) of a JSON text. -#}
+{#- The text at `path` ($.a.b) of a JSON text; null for what is an object or an array, and if the text is no JSON. -#}
 {% macro json_text(column, path) %}{{ return(adapter.dispatch('json_text')(column, path)) }}{% endmacro %}
-{% macro default__json_text(column, path) %}json_extract_string({{ column }}, '{{ path }}'){% endmacro %}
+{% macro default__json_text(column, path) -%}
+    case when json_valid({{ column }}) then json_extract_string(json_value({{ column }}, '{{ path }}'), '$') end
+{%- endmacro %}
 {% macro bigquery__json_text(column, path) %}json_value({{ column }}, '{{ path }}'){% endmacro %}
+
+{#- How many elements a JSON text has; null if it is no array. -#}
+{% macro json_array_size(column) %}{{ return(adapter.dispatch('json_array_size')(column)) }}{% endmacro %}
+{% macro default__json_array_size(column) -%}
+    case when json_valid({{ column }}) then
+        case when json_type({{ column }}) = 'ARRAY' then cast(json_array_length({{ column }}) as bigint) end
+    end
+{%- endmacro %}
+{% macro bigquery__json_array_size(column) %}array_length({{ _json_query_array(column) }}){% endmacro %}
+{#- The condition is for the emulator: BigQuery itself gives null for what is no array. -#}
+{% macro _json_query_array(column) -%}
+    case when starts_with(ltrim({{ column }}), '[') then json_query_array({{ column }}) end
+{%- endmacro %}
+
+{#- A query: each row of `relation` once for each element of `column`, a JSON text, with the element (JSON text too) and its
+    place in the array, from 1, as `element` and `element_number`. No rows for what is no array. -#}
+{% macro json_elements(relation, column) %}{{ return(adapter.dispatch('json_elements')(relation, column)) }}{% endmacro %}
+{% macro default__json_elements(relation, column) -%}
+    select * exclude (elements) replace (cast(element as varchar) as element)
+    from (
+        select
+            *,
+            unnest(elements) as element,
+            unnest(range(1, len(elements) + 1)) as element_number
+        from (
+            select
+                *,
+                case when json_valid({{ column }}) then json_extract({{ column }}, '$[*]') end as elements
+            from {{ relation }}
+        ) as listed
+    ) as unnested
+{%- endmacro %}
+{% macro bigquery__json_elements(relation, column) -%}
+    select rows_with_elements.*, element, element_offset + 1 as element_number
+    from {{ relation }} as rows_with_elements
+    cross join unnest({{ _json_query_array('rows_with_elements.' ~ column) }}) as element with offset as element_offset
+{%- endmacro %}
+
+{#- Whether a JSON text has nothing at `path`, or null; null if it is no JSON. -#}
+{% macro json_is_missing(column, path) %}{{ return(adapter.dispatch('json_is_missing')(column, path)) }}{% endmacro %}
+{% macro default__json_is_missing(column, path) -%}
+    coalesce(json_type({{ column }}, '{{ path }}'), 'NULL') = 'NULL'
+{%- endmacro %}
+{#- `null` is for the emulator: BigQuery itself gives null for JSON's. -#}
+{% macro bigquery__json_is_missing(column, path) -%}
+    coalesce(json_query({{ column }}, '{{ path }}'), 'null') = 'null'
+{%- endmacro %}
+
+{#- `text` without white space around it: DuckDB's own `trim` leaves tabs and line ends. -#}
+{% macro trimmed(text) %}{{ return(adapter.dispatch('trimmed')(text)) }}{% endmacro %}
+{% macro default__trimmed(text) %}regexp_replace({{ text }}, '^\s+|\s+$', '', 'g'){% endmacro %}
+{% macro bigquery__trimmed(text) %}trim({{ text }}){% endmacro %}
 
 {#- `text` as DOUBLE, null if it is none. -#}
 {% macro double_from_text(text) %}{{ return(adapter.dispatch('double_from_text')(text)) }}{% endmacro %}
 {% macro default__double_from_text(text) %}try_cast({{ text }} as double){% endmacro %}
 {% macro bigquery__double_from_text(text) %}safe_cast({{ text }} as float64){% endmacro %}
+
+{#- `text` as an exact number; null if it is none. `1_000` is none, though DuckDB casts it. -#}
+{% macro exact_from_text(text) %}{{ return(adapter.dispatch('exact_from_text')(text)) }}{% endmacro %}
+{% macro default__exact_from_text(text) -%}
+    try_cast(case when strpos({{ text }}, '_') = 0 then {{ text }} end as decimal(38, 9))
+{%- endmacro %}
+{#- The condition is for the emulator. -#}
+{% macro bigquery__exact_from_text(text) -%}
+    safe_cast(case when strpos({{ text }}, '_') = 0 then {{ text }} end as numeric)
+{%- endmacro %}
+
+{#- `text` as DECIMAL(18, scale), the last place half away from zero; null if it does not fit or is not a number. -#}
+{% macro decimal_from_text(text, scale=2) %}{{ return(adapter.dispatch('decimal_from_text')(text, scale)) }}{% endmacro %}
+{% macro default__decimal_from_text(text, scale) -%}
+    try_cast({{ exact_from_text(text) }} as decimal(18, {{ scale }}))
+{%- endmacro %}
+{% macro bigquery__decimal_from_text(text, scale) -%}
+    case
+        when abs(round({{ exact_from_text(text) }}, {{ scale }})) < {{ 10 ** (18 - scale) }}
+            then round({{ exact_from_text(text) }}, {{ scale }})
+    end
+{%- endmacro %}
+
+{#- `text` as BIGINT; null if it does not fit or is not a whole number (`2.0` is). -#}
+{% macro integer_from_text(text) %}{{ return(adapter.dispatch('integer_from_text')(text)) }}{% endmacro %}
+{% macro default__integer_from_text(text) -%}
+    case when {{ exact_from_text(text) }} = trunc({{ exact_from_text(text) }}) then try_cast({{ exact_from_text(text) }} as bigint) end
+{%- endmacro %}
+{% macro bigquery__integer_from_text(text) -%}
+    case when {{ exact_from_text(text) }} = trunc({{ exact_from_text(text) }}) then safe_cast({{ exact_from_text(text) }} as int64) end
+{%- endmacro %}
 
 {#- Aggregate: the smallest value whose rank is at least ceil(fraction * n); exact, nulls do not count. -#}
 {% macro percentile_disc(column, fraction) %}{{ return(adapter.dispatch('percentile_disc')(column, fraction)) }}{% endmacro %}

@@ -1,6 +1,6 @@
 {#-
-  Who asks, as JSON: the table (`silver.…`) or the test, the run, the months. BigQuery takes 63 lower-case letters, digits, `_`
-  and `-` a label; `lake.gcp.label` does the same for Python's jobs, which name bronze tables.
+  Who asks, as JSON: the table (`silver.…`) or the test, the run, the months and days. BigQuery takes 63 lower-case letters,
+  digits, `_` and `-` a label; `lake.gcp.label` does the same for Python's jobs, which name bronze tables.
 -#}
 {% macro job_labels(node) -%}
     {%- set asset = 'dbt' -%}
@@ -14,7 +14,9 @@
         'app': 'lakegraph',
         'asset': asset,
         'run': env_var('LAKEGRAPH_RUN_ID', 'manual'),
-        'partition': [var('from_month', none), var('to_month', none)] | select | unique | join('_'),
+        'partition': [
+            var('from_month', none), var('to_month', none), var('from_day', none), var('to_day', none)
+        ] | select | unique | join('_'),
     } -%}
     {%- set clean = {} -%}
     {%- for name, value in labels.items() -%}

@@ -6,18 +6,18 @@ not: SQL.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import DbtCliInvocation, dbt_assets
+from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from infra_assets.steps import step_failures
 from lake.errors import LakeError
 from lake.settings import Settings, Target, get_settings
 from orchestration.dbt_costs import with_costs
-from orchestration.partitions import month_of
+from orchestration.partitions import is_month, month_of, span_of_range
 from orchestration.project import dbt_project
 from orchestration.resources.dbt import LakegraphDbt, warehouse
 from orchestration.translators import translator
@@ -28,17 +28,29 @@ POOLS: Mapping[Target, str] = {"local": DUCKDB_POOL, "gcp": "bigquery_writer"}
 WAITING = "waiting: another run of dbt is under way"
 
 
-def window_vars(months: list[date]) -> dict[str, str]:
-    """Dbt's variables for the months of a run: the first and the last; none of them means every month."""
-    if not months:
+def window_vars(keys: list[str]) -> dict[str, str]:
+    """Dbt's variables for the partitions of a run: its first and last month, or for hours the days of bronze on which
+    what they brought may lie, from the beginning if one of them is the first. Without partitions none: every month,
+    every day.
+    """
+    if not keys:
         return {}
-    return {"from_month": min(months).isoformat(), "to_month": max(months).isoformat()}
+    keys = sorted(keys)
+    if is_month(keys[0]):
+        return {"from_month": month_of(keys[0]).isoformat(), "to_month": month_of(keys[-1]).isoformat()}
+    span = span_of_range(keys)
+    first = {"from_day": span.first_day.isoformat()} if span.first_day else {}
+    return {**first, "to_day": span.last_day.isoformat()}
 
 
-def build_args(months: list[date]) -> list[str]:
-    """The arguments of dbt; dagster-dbt adds the selection."""
-    variables = window_vars(months)
-    return ["build", *(["--vars", json.dumps(variables)] if variables else [])]
+def build_args(keys: list[str]) -> list[str]:
+    """The arguments of dbt; dagster-dbt adds the selection.
+
+    Unit tests are left out: they are of the models' code, which `make test` asks, and say nothing of a run's data.
+    """
+    variables = window_vars(keys)
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    return [*arguments, *(["--vars", json.dumps(variables)] if variables else [])]
 
 
 def failure_cause(run_results: Mapping[str, Any]) -> str:
@@ -50,8 +62,9 @@ def failure_cause(run_results: Mapping[str, Any]) -> str:
     return ""
 
 
-def _check_sources(context: dg.AssetExecutionContext, months: list[date], settings: Settings) -> None:
+def _check_sources(context: dg.AssetExecutionContext, keys: list[str], settings: Settings) -> None:
     """Refuse to build silver on a table, or a month of it, that bronze does not hold: it would be empty, and green.
+    An hour may be empty, for nothing may have happened in it.
 
     Raises:
         LakeError: names the table, and the month.
@@ -65,18 +78,35 @@ def _check_sources(context: dg.AssetExecutionContext, months: list[date], settin
         held = store.partitions(table)
         if held is None:
             raise LakeError(f"bronze.{table} is not loaded yet: materialize {source.to_user_string()} first")
-        absent = [month for month in months if not held & {month.isoformat(), ""}]
+        absent = [month for month in map(month_of, filter(is_month, keys)) if not held & {month.isoformat(), ""}]
         if absent:
             raise LakeError(
                 f"bronze.{table} holds no {absent[0]:%Y-%m}: materialize {source.to_user_string()} for it first"
             )
 
 
+def _with_counts(invocation: DbtCliInvocation) -> Iterable[Any]:
+    """dagster-dbt's events with rows and columns of the tables, which it reads when dbt has let go of DuckDB's file.
+
+    Dbt's end is waited for here: dagster-dbt would wait for it in a loop for each of the two, on a core of its own.
+    """
+    events: list[Any] = []
+    failure: DagsterDbtCliRuntimeError | None = None
+    try:
+        events.extend(invocation.stream())
+    except DagsterDbtCliRuntimeError as error:  # what was built until then is told first
+        failure = error
+
+    def told() -> Iterator[Any]:
+        yield from events
+        if failure:
+            raise failure
+
+    return DbtEventIterator(told(), invocation).fetch_row_counts().fetch_column_metadata()
+
+
 # On BigQuery dagster-dbt's count has no filter, which large tables refuse; dbt itself reports the rows it wrote.
-_METADATA: Mapping[Target, Callable[[DbtCliInvocation], Iterable[Any]]] = {
-    "local": lambda invocation: invocation.stream().fetch_row_counts().fetch_column_metadata(),
-    "gcp": with_costs,
-}
+_METADATA: Mapping[Target, Callable[[DbtCliInvocation], Iterable[Any]]] = {"local": _with_counts, "gcp": with_costs}
 
 
 @dbt_assets(
@@ -93,9 +123,9 @@ def dbt_build(context: dg.AssetExecutionContext, dbt: LakegraphDbt) -> Iterator[
     settings = get_settings()
     with step_failures(), warehouse(settings, on_wait=lambda: context.log.info(WAITING)):
         partitioned = context.has_partition_key or context.has_partition_key_range
-        months = [month_of(key) for key in context.partition_keys] if partitioned else []
-        _check_sources(context, months, settings)
-        invocation = dbt.run(build_args(months), settings, context.run_id, context=context)
+        keys = list(context.partition_keys) if partitioned else []
+        _check_sources(context, keys, settings)
+        invocation = dbt.run(build_args(keys), settings, context.run_id, context=context)
         try:
             yield from _METADATA[settings.target](invocation)
         except DagsterDbtCliRuntimeError as error:

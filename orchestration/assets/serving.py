@@ -12,7 +12,7 @@ import dagster as dg
 from infra_assets.steps import step_failures
 from lake.settings import get_settings
 from orchestration.assets.dbt import DUCKDB_POOL, dbt_build
-from orchestration.automation import EAGER_BEHIND_CHECKS
+from orchestration.automation import behind_checks
 from orchestration.translators import OWNERS
 
 PUBLISHED = dg.AssetKey(["serving", "duckdb"])
@@ -33,7 +33,7 @@ def build_published_copy(after: Iterable[dg.AssetKey] = ()) -> dg.AssetsDefiniti
         kinds={"duckdb"},
         owners=OWNERS,
         pool=DUCKDB_POOL,
-        automation_condition=EAGER_BEHIND_CHECKS,
+        automation_condition=behind_checks(),
         retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
     )
     def published_copy() -> dg.MaterializeResult[Any]:
@@ -64,7 +64,7 @@ published_copy = build_published_copy()
     group_name="serving",
     kinds={"plotly", "dashboard"},
     owners=OWNERS,
-    automation_condition=EAGER_BEHIND_CHECKS,
+    automation_condition=behind_checks(),
 )
 def kpi_report() -> dg.MaterializeResult[Any]:
     """One HTML page of plots over the published copy; opens from disk, without a network."""

@@ -18,22 +18,33 @@ from infra_assets import check_access
 from infra_assets.assets import infra_key
 from infra_assets.steps import step_failures
 from lake.accounting import LoadResult
+from lake.load import Window
 from lake.settings import Settings, Target, get_settings
-from lake.spec import Storage, TableSpec
+from lake.spec import LoadMode, Storage, TableSpec
 from orchestration import freshness
-from orchestration.partitions import PARTITIONS, PartitionName, month_of
-from orchestration.sensors import new_file_sensor
+from orchestration.partitions import PARTITIONS, PartitionName, month_of, range_tags, span_of, span_of_range
+from orchestration.sensors import new_file_sensor, new_object_sensor
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 ACCOUNTING = "row_accounting"
 DRIFT = "schema_drift"
 PREVIEW_ROWS = 5
+WATCHED: Mapping[LoadMode, str] = {"replace": "", "replace_partition": "files", "append": "prefix"}  # of params
+PARTITION_COLUMNS: Mapping[LoadMode, str] = {
+    "replace": "",
+    "replace_partition": "The month of the file the row came with.",
+    "append": "The day on which the source changed the row, or the object it came with, in UTC.",
+}
 NEEDED: Mapping[Target, Sequence[str]] = {"local": ["iceberg_namespaces"], "gcp": ["bucket", "datasets", "lake_grant"]}
 ENGINES: Mapping[tuple[Target, Storage], str] = {
     ("local", "warehouse"): "iceberg",
     ("local", "lake"): "iceberg",
     ("gcp", "warehouse"): "bigquery",
     ("gcp", "lake"): "gcs",
+}
+ADDS_UP = {
+    False: "read = loaded + rejected in every load",
+    True: "the table and its quarantine hold what all loads together have brought",
 }
 DISPLAY_TYPES = {"long": "bigint", "string": "varchar"}
 
@@ -54,11 +65,13 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        column, by_partition = self.table.partition_column, self.table.mode == "replace_partition"
+        column, by_partition = self.table.partition_column, self.table.mode != "replace"
         if not bool(self.partitions) == bool(column) == by_partition:
-            raise ValueError("partitions, table.partition_column and table.mode: replace_partition go together")
-        if self.watch and not (self.partitions and self.params.get("files")):
-            raise ValueError("watch needs partitions and params.files: it looks for the files of a month")
+            raise ValueError("partitions, table.partition_column and a mode other than replace go together")
+        if (self.partitions == "hourly") != (self.table.mode == "append"):
+            raise ValueError("partitions: hourly and table.mode: append go together: an hour is a part of a day")
+        if self.watch and not self.params.get(WATCHED[self.table.mode]):
+            raise ValueError("watch needs partitions and params.files, or params.prefix: what a sensor looks for")
         return self
 
     @property
@@ -83,8 +96,14 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         elif self.cron:
             schedules.append(dg.ScheduleDefinition(name=f"{self.job_name}_schedule", job=job, cron_schedule=self.cron))
         if self.watch and self.partitions:
-            sensors.append(new_file_sensor(self.table.table, job, PARTITIONS[self.partitions], self.params["files"]))
+            sensors.append(self._sensor(job, PARTITIONS[self.partitions]))
         return dg.Definitions(assets=[asset], jobs=[job], schedules=schedules, sensors=sensors)
+
+    def _sensor(self, job: Any, partitions: dg.TimeWindowPartitionsDefinition) -> dg.SensorDefinition:
+        wanted = self.params[WATCHED[self.table.mode]]
+        if self.table.mode == "append":
+            return new_object_sensor(self.table.table, job, partitions, self.source.rpartition(".")[0], wanted)
+        return new_file_sensor(self.table.table, job, partitions, wanted)
 
     def _partitioned_schedule(self, job: Any, cron: str) -> dg.ScheduleDefinition:
         partitions = PARTITIONS[self.partitions] if self.partitions else None
@@ -93,15 +112,27 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         def latest_partition(context: dg.ScheduleEvaluationContext) -> Any:
             assert partitions is not None  # noqa: S101
             now = context.scheduled_execution_time
-            closed = [
-                k for k in partitions.get_partition_keys(current_time=now) if month_of(k) < now.date().replace(day=1)
-            ]
+            closed = [k for k in partitions.get_partition_keys(current_time=now) if span_of(k).end <= now]
             due = closed[: len(closed) - self.lag_months]
             if not due:
-                return dg.SkipReason("no month is due yet")
+                return dg.SkipReason("nothing is due yet")
+            if self.table.mode == "append":
+                return self._missed(context, due, f"{now:%Y-%m-%dT%H}")
             return dg.RunRequest(run_key=f"{due[-1]}@{now:%Y-%m-%d}", partition_key=due[-1])
 
         return latest_partition
+
+    def _missed(self, context: dg.ScheduleEvaluationContext, due: list[str], tick: str) -> Any:
+        """One run for all that was never loaded, however long ago: an hour that failed is asked for again, and the
+        first run brings all there ever was.
+        """
+        loaded = context.instance.get_materialized_partitions(self.key)
+        missing = [key for key in due if key not in loaded]
+        if not missing:
+            return dg.SkipReason(f"all hours to {due[-1]} are loaded")
+        if len(missing) == 1:
+            return dg.RunRequest(run_key=f"{missing[0]}@{tick}", partition_key=missing[0])
+        return dg.RunRequest(run_key=f"{missing[0]}...@{tick}", tags=range_tags(missing))
 
     def _asset(self) -> dg.AssetsDefinition:
         spec, target = self.table, get_settings().target
@@ -110,7 +141,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
             for name, c in spec.columns.items()
         ]
         if spec.partition_column:
-            columns.append(dg.TableColumn(spec.partition_column, "date", "The month of the file the row came with."))
+            columns.append(dg.TableColumn(spec.partition_column, "date", PARTITION_COLUMNS[spec.mode]))
 
         @dg.asset(
             key=self.key,
@@ -156,10 +187,10 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         module, _, attribute = self.source.rpartition(".")
         factory = partial(getattr(importlib.import_module(module), attribute), **self.params)
         results: list[tuple[LoadResult, float]] = []
-        for key in context.partition_keys if self.partitions else [None]:
+        keys = sorted(context.partition_keys) if self.partitions else []
+        for key, when in self._loads(keys):
             started = time.perf_counter()
-            partition = month_of(key) if key else None
-            result = load(self.table, factory, settings, partition=partition, run_id=context.run_id)
+            result = load(self.table, factory, settings, run_id=context.run_id, **when)
             account = result.account
             results.append((result, time.perf_counter() - started))
             context.log.info(_sentence(self.table, key, result))
@@ -170,11 +201,23 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         yield self._accounting(results, settings)
         yield self._drift(results)
 
+    def _loads(self, keys: list[str]) -> Iterator[tuple[str | None, dict[str, Any]]]:
+        """What to load, and the partition that the account is told with: each month by itself, all hours at once."""
+        if not keys:
+            yield None, {}
+        elif self.table.mode == "append":
+            span = span_of_range(keys)
+            name = keys[0] if len(keys) == 1 else f"{keys[0]}...{keys[-1]}"
+            yield keys[-1], {"window": Window(name, span.since, span.end)}
+        else:
+            yield from ((key, {"partition": month_of(key)}) for key in keys)
+
     def _metadata(self, results: list[tuple[LoadResult, float]], settings: Settings) -> dict[str, Any]:
         last = results[-1][0]
         totals = {
             name: sum(getattr(r.account, name) for r, _ in results)
             for name in ("rows_read", "rows_loaded", "rows_rejected")
+            if self.table.mode != "append"  # each partition of the run would carry them as its own
         }
         loads = [
             dg.TableRecord(
@@ -183,6 +226,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
                     "read": r.account.rows_read,
                     "loaded": r.account.rows_loaded,
                     "rejected": r.account.rows_rejected,
+                    "known": r.account.rows_known,
                     "changed": r.changed,
                     "seconds": round(seconds, 2),
                     "source": r.account.source_object,
@@ -211,7 +255,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
             asset_key=self.key,
             passed=not wrong,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(f.sentence() for f in wrong) or "read = loaded + rejected in every load",
+            description="; ".join(f.sentence() for f in wrong) or ADDS_UP[self.table.mode == "append"],
             metadata={
                 "rows_read": sum(f.rows_read for f in findings),
                 "rows_stored": sum(f.rows_stored for f in findings),
@@ -237,6 +281,8 @@ def _sentence(spec: TableSpec, key: str | None, result: LoadResult) -> str:
     account = result.account
     known = "" if result.changed else " (the same content was there already)"
     counts = f"{account.rows_read:,} read, {account.rows_loaded:,} loaded, {account.rows_rejected:,} rejected"
+    if account.rows_known:
+        counts += f", {account.rows_known:,} known"
     return f"{spec.identifier} {key or ''}: {counts} from {account.source_object}{known}"
 
 
@@ -246,6 +292,7 @@ def _account_metadata(result: LoadResult) -> dict[str, Any]:
         "rows_read": account.rows_read,
         "rows_loaded": account.rows_loaded,
         "rows_rejected": account.rows_rejected,
+        "rows_known": account.rows_known,
         "source_object": account.source_object,
         "digest": account.digest,
     }

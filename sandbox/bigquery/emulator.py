@@ -11,6 +11,7 @@ made when the table is created, replaced or updated), write Iceberg files (manag
 """
 
 import argparse
+import fcntl
 import gzip
 import json
 import os
@@ -672,20 +673,24 @@ def install(token):
 
 def announce(path, url):
     """Write our URL into the endpoints file, or take it out: `{"bigquery": url}` beside what others wrote."""
-    try:
-        endpoints = json.loads(path.read_text())
-    except FileNotFoundError:
-        endpoints = {}
-    endpoints.pop("bigquery", None)
-    if url:
-        endpoints["bigquery"] = url
-    if not endpoints:
-        path.unlink(missing_ok=True)
+    if not url and not path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(endpoints, indent=2, sort_keys=True) + "\n")
-    partial.replace(path)
+    with path.with_name(f".{path.name}.lock").open("ab") as lock:  # as `sandbox.serving` does
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            endpoints = json.loads(path.read_text())
+        except FileNotFoundError:
+            endpoints = {}
+        endpoints.pop("bigquery", None)
+        if url:
+            endpoints["bigquery"] = url
+        if not endpoints:
+            path.unlink(missing_ok=True)
+            return
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps(endpoints, indent=2, sort_keys=True) + "\n")
+        partial.replace(path)
 
 
 def serve(arguments):

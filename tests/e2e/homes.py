@@ -10,10 +10,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +84,11 @@ class Home:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str) -> "Warm":
-        """`lakegraph …` in a process and session of its own, forked with the heavy imports behind it."""
-        return Warm(self, arguments)
+    def start(self, *arguments: str, first: Callable[[], object] | None = None) -> "Warm":
+        """`lakegraph …` in a process and session of its own, forked with the heavy imports behind it; `first` is called
+        there before.
+        """
+        return Warm(self, arguments, first)
 
     def contents(self, tables: Sequence[str] | None = None) -> dict[str, tuple[int, int]]:
         """Of every table and view of the published copy: rows, and a hash that does not depend on their order."""
@@ -131,10 +136,29 @@ def contents(connection: duckdb.DuckDBPyConnection, tables: Sequence[str] | None
 # -- warm processes ------------------------------------------------------------------------------------------
 
 _forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(["orchestration.definitions", "orchestration.runner", "lakes"])
+_forkserver.set_forkserver_preload(["orchestration.definitions", "orchestration.runner", "loaders"])
 
 
-def _command(arguments: Sequence[str], variables: Mapping[str, str], cwd: str, printed: str) -> None:
+_starting = threading.Lock()
+
+
+def _serve_forks() -> None:
+    """Start the fork server, if it does not run. It finds modules by PYTHONPATH alone, and passes over those that it does
+    not find.
+    """
+    with _starting, pytest.MonkeyPatch.context() as patch:
+        for folder in Path(__file__).parents[:2]:
+            patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        forkserver.ensure_running()
+
+
+def _command(
+    arguments: Sequence[str],
+    variables: Mapping[str, str],
+    cwd: str,
+    printed: str,
+    first: Callable[[], object] | None,
+) -> None:
     os.setsid()
     for number, ending in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(printed + ending, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), number)
@@ -145,6 +169,8 @@ def _command(arguments: Sequence[str], variables: Mapping[str, str], cwd: str, p
     get_settings.cache_clear()
     from orchestration import cli
 
+    if first:
+        first()
     sys.argv = ["lakegraph", *arguments]
     cli.main()
 
@@ -152,13 +178,10 @@ def _command(arguments: Sequence[str], variables: Mapping[str, str], cwd: str, p
 class Warm:
     """A `lakegraph` command under way."""
 
-    def __init__(self, home: Home, arguments: Sequence[str]) -> None:
+    def __init__(self, home: Home, arguments: Sequence[str], first: Callable[[], object] | None = None) -> None:
         home.path.parent.mkdir(parents=True, exist_ok=True)
         self._printed = str(home.path.parent / f"{home.path.name}-{time.monotonic_ns()}")
-        self._process = _forkserver.Process(
-            target=_command, args=(arguments, home.variables, str(home.path.parent), self._printed)
-        )
-        self._process.start()
+        self._process = spawn(_command, arguments, home.variables, str(home.path.parent), self._printed, first)
 
     @property
     def ended(self) -> bool:
@@ -188,9 +211,15 @@ class Warm:
 
 def spawn(target: Callable[..., object], *arguments: Any) -> Any:
     """A warm process that calls `target`, started."""
+    _serve_forks()
     process = _forkserver.Process(target=target, args=arguments)
     process.start()
     return process
+
+
+def pipe() -> tuple[Connection, Connection]:
+    """Two ends to send and receive objects, one of them for a warm process."""
+    return _forkserver.Pipe()
 
 
 @contextmanager

@@ -255,3 +255,86 @@ def test_a_check_that_keeps_failing_starts_no_runs(users: Ticks) -> None:
 def test_a_daemon_that_lost_its_cursor_builds_nothing_twice(users: Ticks) -> None:
     users.cursor = None
     assert users.tick() == {}
+
+
+# -- hours, and what failed --------------------------------------------------------------------------------
+
+SHOP = ("customers", "orders", "products", "reviews", "stock_movements")
+HOURS = ("2023-03-31-05:00", "2023-03-31-06:00")
+APRIL = datetime(2023, 4, 1, 12, 10, tzinfo=UTC)
+
+
+def build_silver_of_shop(ticks: Ticks, hour: str) -> None:
+    """Tables go by the hour; what is valid of them is a view, which does not."""
+    nodes = (
+        ticks.graph.get(key) for key in sorted(ticks.graph.get_all_asset_keys()) if key.path[:2] == ["silver", "shop"]
+    )
+    for node in nodes:
+        ticks.built(node.key.to_user_string(), months=(hour,) if node.partitions_def else ())
+
+
+def failed(ticks: Ticks, names: list[str], partition: str | None) -> None:
+    """Report a run that was to build `names`, and failed without."""
+    from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
+    from dagster._core.test_utils import create_run_for_test
+
+    run = create_run_for_test(ticks.instance, status=dg.DagsterRunStatus.STARTED)
+    for name in names:
+        planned = AssetMaterializationPlannedData(dg.AssetKey.from_user_string(name), partition=partition)
+        event = DagsterEvent.build_asset_materialization_planned_event(run.job_name, "dbt_build", planned)
+        ticks.instance.report_dagster_event(event, run.run_id)
+    ticks.instance.report_run_failed(run)
+
+
+@pytest.fixture
+def shop(defs: dg.Definitions) -> Iterator[Ticks]:
+    """The shop's graph with one hour of bronze."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        shop = ready(defs, instance)
+        shop.built(*(f"bronze/shop/{table}" for table in SHOP), months=HOURS[:1])
+        yield shop
+
+
+def test_an_hour_of_bronze_reaches_silver_and_gold(shop: Ticks) -> None:
+    first = shop.tick(APRIL)
+    assert first
+    assert {hour for hours in first.values() for hour in hours} == {HOURS[0]}
+    build_silver_of_shop(shop, HOURS[0])
+    assert {name for name in shop.tick(APRIL) if name.startswith("gold/shop/")} == {
+        "gold/shop/customer_lifetime_value",
+        "gold/shop/orders_daily",
+        "gold/shop/product_performance",
+        "gold/shop/stock_on_hand",
+    }
+
+
+def test_an_hour_waits_for_every_table_of_bronze(defs: dg.Definitions) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        ticks = ready(defs, instance)
+        ticks.built("bronze/shop/orders", months=HOURS[:1])
+        requests = ticks.tick(APRIL)
+        assert requests == {"silver/shop/orders__versions": [HOURS[0]]}
+
+
+def test_an_hour_that_failed_is_built_again_with_the_next_stroke_of_the_clock(shop: Ticks) -> None:
+    """The fault: later hours asked for themselves alone, so gold lacked the failed one for good, and every check passed."""
+    again = [name for name, hours in shop.tick(APRIL).items() if hours == [HOURS[0]]]
+    assert "silver/shop/orders__versions" in again
+    build_silver_of_shop(shop, HOURS[0])
+    shop.tick(APRIL)
+    failed(shop, again, HOURS[0])
+    assert not {name for name in shop.tick(APRIL) if name in again}, "not at once, and not again and again"
+    at = APRIL.replace(minute=41)
+    assert {name: hours for name, hours in shop.tick(at).items() if name in again} == dict.fromkeys(again, [HOURS[0]])
+    assert not {name for name in shop.tick(at.replace(minute=42)) if name in again}
+    build_silver_of_shop(shop, HOURS[0])
+    assert not {name for name in shop.tick(at.replace(hour=13)) if name in again}, "once it is built, the clock is idle"
+
+
+def test_a_table_that_failed_is_built_again_once_a_day(users: Ticks) -> None:
+    users.built("bronze/mobility/users")
+    assert "silver/mobility/users" in users.tick()
+    failed(users, ["silver/mobility/users", "gold/mobility/users_by_city"], None)
+    assert users.tick(JUNE.replace(hour=1)) == {}
+    assert "silver/mobility/users" in users.tick(JUNE.replace(hour=4, minute=41))
+    assert users.tick(JUNE.replace(hour=23)) == {}

@@ -1,5 +1,6 @@
 """Partitions as dates and keys, and what each schedule asks for when its clock strikes."""
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from dagster._utils.schedules import is_valid_cron_schedule, schedule_execution_
 
 from lake.errors import LakeError
 from orchestration import project
-from orchestration.partitions import MONTHLY, PARTITIONS, month_of
+from orchestration.partitions import HOURLY, MONTHLY, PARTITIONS, is_month, month_of, range_tags, span_of, span_of_range
 
 TRIPS = ("yellow_trips", "green_trips", "fhv_trips")
 
@@ -40,7 +41,7 @@ def strikes(repository: dg.RepositoryDefinition, schedule: str, after: datetime,
 def test_months_run_from_2023_to_the_running_one() -> None:
     keys = MONTHLY.get_partition_keys(current_time=datetime(2023, 4, 2, tzinfo=UTC))
     assert keys == ["2023-01", "2023-02", "2023-03", "2023-04"]
-    assert PARTITIONS == {"monthly": MONTHLY}
+    assert PARTITIONS == {"monthly": MONTHLY, "hourly": HOURLY}
 
 
 @pytest.mark.parametrize("instant", [datetime(2024, 1, 1, tzinfo=UTC), datetime(2023, 12, 31, 23, 59, 59, tzinfo=UTC)])
@@ -54,6 +55,31 @@ def test_a_month_is_the_dates_it_holds() -> None:
         assert month_of(key) == window.start.date()
         assert month_of(key) <= (window.end - timedelta(days=1)).date()
         assert (window.end - timedelta(days=1)).date().strftime("%Y-%m") == key
+
+
+def test_hours_run_from_the_shops_first_day_to_the_running_one() -> None:
+    keys = HOURLY.get_partition_keys(current_time=datetime(2023, 3, 31, 2, 30, tzinfo=UTC))
+    assert keys == ["2023-03-31-00:00", "2023-03-31-01:00", "2023-03-31-02:00"]
+    for key in keys:
+        window = HOURLY.time_window_for_partition_key(key)
+        assert (span_of(key).start, span_of(key).end) == (window.start, window.end)
+
+
+def test_a_span_is_what_its_keys_cover() -> None:
+    assert (span_of("2024-02").start, span_of("2024-02").end) == (
+        datetime(2024, 2, 1, tzinfo=UTC),
+        datetime(2024, 3, 1, tzinfo=UTC),
+    )
+    assert span_of("2023-12").end == datetime(2024, 1, 1, tzinfo=UTC)
+    day = span_of_range(["2023-04-01-00:00", "2023-04-01-23:00"])
+    assert (day.first_day, day.last_day) == (date(2023, 3, 31), date(2023, 4, 1)), "with the evening before"
+    assert day.since == datetime(2023, 3, 31, 22, tzinfo=UTC)
+    first = span_of_range(["2023-03-31-00:00", "2023-03-31-23:00"])
+    assert (first.since, first.first_day) == (None, None), "no hour before it would bring what is older"
+    assert is_month("2023-01")
+    assert not is_month("2023-01-01-00:00")
+    with pytest.raises(LakeError, match=r"a month is written YYYY-MM.*; an hour is written"):
+        span_of("2023-01-01")
 
 
 def test_a_key_is_its_first_day() -> None:
@@ -138,7 +164,48 @@ def test_a_month_is_due_two_months_after_its_end(repository: dg.RepositoryDefini
 def test_nothing_is_loaded_before_a_month_is_due(repository: dg.RepositoryDefinition, at: datetime) -> None:
     result = tick(repository, "load_mobility_green_trips_schedule", at)
     assert result.run_requests == []
-    assert result.skip_message == "no month is due yet"
+    assert result.skip_message == "nothing is due yet"
+
+
+@pytest.fixture
+def hours(repository: dg.RepositoryDefinition) -> Iterator[Callable[[datetime, list[str]], Any]]:
+    """What the orders' schedule asks for at a moment, some hours being loaded."""
+    with dg.instance_for_test() as instance:
+
+        def ask(at: datetime, loaded: list[str]) -> Any:
+            for key in loaded:
+                event = dg.AssetMaterialization(["bronze", "shop", "orders"], partition=key)
+                instance.report_runless_asset_event(event)
+            context = dg.build_schedule_context(
+                instance, at, repository_def=repository, instance_ref=instance.get_ref()
+            )
+            return repository.get_schedule_def("load_shop_orders_schedule").evaluate_tick(context)
+
+        yield ask
+
+
+def test_an_hour_that_has_ended_is_loaded(hours: Callable[[datetime, list[str]], Any]) -> None:
+    (request,) = hours(datetime(2023, 3, 31, 1, 5, tzinfo=UTC), []).run_requests
+    assert request.partition_key == "2023-03-31-00:00"
+
+
+def test_hours_that_failed_or_were_missed_are_asked_for_again_in_one_run(
+    hours: Callable[[datetime, list[str]], Any],
+) -> None:
+    at = datetime(2023, 3, 31, 5, 5, tzinfo=UTC)
+    (request,) = hours(at, ["2023-03-31-00:00", "2023-03-31-01:00"]).run_requests
+    assert request.partition_key is None
+    assert request.tags.items() >= range_tags(["2023-03-31-02:00", "2023-03-31-03:00", "2023-03-31-04:00"]).items()
+    later = hours(at, ["2023-03-31-02:00", "2023-03-31-03:00", "2023-03-31-04:00"])
+    assert later.run_requests == []
+    assert later.skip_message == "all hours to 2023-03-31-04:00 are loaded"
+
+
+def test_an_outage_of_days_leaves_no_hole(hours: Callable[[datetime, list[str]], Any]) -> None:
+    """The fault: what was missed more than 48 hours ago was never asked for, and the newest hour alone looked fresh."""
+    at = datetime(2023, 4, 5, 9, 5, tzinfo=UTC)
+    request = hours(at, ["2023-03-31-00:00", "2023-04-05-07:00"]).run_requests[0]
+    assert request.tags.items() >= range_tags(["2023-03-31-01:00", "2023-04-05-08:00"]).items()
 
 
 def test_a_clock_that_strikes_twice_starts_one_run(repository: dg.RepositoryDefinition) -> None:

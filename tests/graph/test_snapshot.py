@@ -17,6 +17,7 @@ import dagster as dg
 import pytest
 
 from orchestration import project
+from orchestration.partitions import PARTITIONS, PartitionName
 
 SNAPSHOT = Path(__file__).with_name("graph.json")
 BLOCKING_CHECKS_PASSED = "all_deps_blocking_checks_passed"
@@ -239,7 +240,7 @@ def test_every_bronze_table_shows_its_columns_before_its_first_load(nodes: dict[
         columns = node.metadata["dagster/column_schema"].columns
         assert columns, key
         assert [c.name for c in columns if not c.description] == [], key
-        partition = [c.name for c in columns if c.type == "date" and c.name == "source_month"]
+        partition = [c.name for c in columns if c.type == "date" and c.name in {"source_month", "source_day"}]
         assert bool(partition) == bool(node.partitions_def), key
 
 
@@ -321,11 +322,12 @@ def test_a_range_of_partitions_is_one_run(nodes: dict[str, Any]) -> None:
     assert offenders(partitioned, lambda node: node.backfill_policy == dg.BackfillPolicy.single_run()) == []
 
 
-def test_all_partitions_are_the_same_months(nodes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("domain", "name"), [("mobility", "monthly"), ("shop", "hourly")])
+def test_all_partitions_of_a_domain_are_the_same(nodes: dict[str, Any], domain: str, name: PartitionName) -> None:
     """A dependency between different partitions would need a mapping that nobody has written."""
-    from orchestration.partitions import MONTHLY
-
-    assert [key for key, node in nodes.items() if node.partitions_def not in {None, MONTHLY}] == []
+    found = {key: node for key, node in nodes.items() if f"/{domain}/" in key}
+    assert found
+    assert [key for key, node in found.items() if node.partitions_def not in {None, PARTITIONS[name]}] == []
 
 
 def test_nothing_is_renewed_behind_a_failed_blocking_check(nodes: dict[str, Any]) -> None:

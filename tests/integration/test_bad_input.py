@@ -391,7 +391,7 @@ def test_a_csv_in_other_dress_is_the_same_table(lake, files, newline, mark):
         (b"", "the file is empty (0 bytes)"),
         (HTML, "is a web page, not a CSV file"),
         (HEADER.encode(), "the CSV file holds no rows"),
-        (HEADER.strip().encode(), "cannot be read as CSV"),
+        (HEADER.strip().encode(), "the CSV file holds no rows"),
         (b"\n\n", "cannot be read as CSV"),
         (HEADER.encode() + b"1\n2\n", "the CSV file holds 2 rows, none with the header's 4 fields"),
         (HEADER.encode() + b"1,Qu\xe9bec,x,y\n", "cannot be read as CSV"),

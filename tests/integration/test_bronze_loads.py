@@ -272,7 +272,7 @@ def test_a_table_without_partitions_is_replaced_whole_and_its_rejects_with_it(la
 
 def test_a_partition_is_asked_for_exactly_where_there_are_partitions(lake):
     for name, month in (("green_trips", None), ("taxi_zones", "2023-01")):
-        assert "does not fit a table partitioned by" in lakes.refused(lake, partial(load_table, lake, name, month))
+        assert "do not fit a table of mode" in lakes.refused(lake, partial(load_table, lake, name, month))
 
 
 # -- over HTTP -----------------------------------------------------------------------------------------------

@@ -193,7 +193,8 @@ class Warehouse:
         )
 
     def build(self, **window: str) -> None:
-        result = self.dbt("build", "--vars", json.dumps(window))
+        mobility = ("path:models/silver/mobility", "path:models/gold/mobility")
+        result = self.dbt("build", "--select", *mobility, "--vars", json.dumps(window))
         assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
 
     def change(self, *statements: str) -> None:

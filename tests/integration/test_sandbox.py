@@ -23,6 +23,7 @@ from sandbox.serving import publish, read_endpoints, withdraw
 from sandbox.users import USERS
 
 MONTHS = ("2023-01",)
+EVERYWHERE = ("shop_mongodb", "shop_s3", "tlc_base", "users_api")
 ROWS = {"yellow": 200, "green": 100, "fhv": 100}
 
 
@@ -59,9 +60,13 @@ def start(settings: Settings) -> dict[str, str]:
     return control.up(settings, months=MONTHS, rows=ROWS)
 
 
+def status(settings: Settings, name: str = "sources") -> control.ServiceStatus:
+    (found,) = (one for one in control.status(settings) if one.name == name)
+    return found
+
+
 def state(settings: Settings) -> str:
-    (only,) = control.status(settings)
-    return only.state
+    return status(settings).state
 
 
 def links(response: httpx.Response) -> dict[str, int]:
@@ -179,6 +184,18 @@ def test_a_delay_outlasts_the_clients_patience_once(failing):
     assert httpx.get(f"{failing.users_api}/users", timeout=5).status_code == 200
 
 
+def test_stand_ins_that_start_at_once_all_come_into_the_file(tmp_path):
+    path = tmp_path / "sandbox" / "endpoints.json"
+    code = (
+        "import sys; from pathlib import Path; from sandbox.serving import publish, withdraw; path = Path(sys.argv[1])"
+    )
+    loop = "\nfor n in range(40): publish(path, {sys.argv[2] + str(n): 'x'}); n % 2 or withdraw(path, {sys.argv[2] + str(n): 'x'})"
+    command = [sys.executable, "-c", code + loop, str(path)]
+    running = [subprocess.Popen([*command, name], cwd=Path(__file__).parents[2]) for name in "abc"]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert set(read_endpoints(path)) == {f"{name}{number}" for name in "abc" for number in range(1, 40, 2)}
+
+
 def test_endpoints_of_several_stand_ins_share_the_file(tmp_path):
     path = tmp_path / "sandbox" / "endpoints.json"
     publish(path, {"a": "1", "b": "2"})
@@ -198,16 +215,16 @@ def test_up_status_down(settings):
     assert control.down(settings) is False
 
     endpoints = start(settings)
-    assert endpoints == {name: settings.endpoint(name) for name in ("tlc_base", "users_api")}
-    (running,) = control.status(settings)
-    assert (running.name, running.state, running.url) == ("sources", "running", endpoints["users_api"])
+    assert endpoints == {name: settings.endpoint(name) for name in EVERYWHERE}
+    running = status(settings)
+    assert (running.state, running.url) == ("running", endpoints["users_api"])
     assert os.getsid(running.pid) == running.pid != os.getsid(0)
     assert len(httpx.get(f"{endpoints['users_api']}/users").json()) == 10
     for name in [*(tlc.file_name(s, "2023-01") for s in tlc.SERVICES), "taxi_zone_lookup.csv"]:
         assert httpx.head(f"{endpoints['tlc_base']}/{name}").status_code == 200
 
     assert control.down(settings) is True
-    assert state(settings) == "stopped"
+    assert {one.state for one in control.status(settings)} == {"stopped"}
     assert not settings.endpoints_file.exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(endpoints["users_api"])
@@ -215,16 +232,16 @@ def test_up_status_down(settings):
 
 def test_up_twice_starts_and_makes_nothing_twice_but_adds_months(settings):
     endpoints = start(settings)
-    (before,) = control.status(settings)
+    before = control.status(settings)
     folder = settings.sandbox_home / "tlc"
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert control.up(settings, months=("2023-01", "2023-02"), rows=ROWS) == endpoints
-    assert control.status(settings) == [before]
+    assert control.status(settings) == before
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert httpx.head(f"{endpoints['tlc_base']}/green_tripdata_2023-02.parquet").status_code == 200
 
 
-def test_two_ups_at_once_start_one_process(settings):
+def test_two_ups_at_once_start_one_process_each(settings):
     answers: list[dict[str, str]] = []
     threads = [Thread(target=lambda: answers.append(start(settings))) for _ in range(3)]
     for thread in threads:
@@ -234,19 +251,20 @@ def test_two_ups_at_once_start_one_process(settings):
     assert len(answers) == 3
     assert answers[0] == answers[1] == answers[2]
     servers = [p for p in psutil.process_iter(["cmdline"]) if str(settings.home) in (p.info["cmdline"] or [])]
-    assert len(servers) == 1
+    assert {process.pid for process in servers} == {one.pid for one in control.status(settings)}
+    assert len(servers) == len(control.status(settings))
 
 
 def test_a_killed_server_is_recognised_and_replaced(settings):
     old = start(settings)
-    (before,) = control.status(settings)
+    before = status(settings)
     os.kill(before.pid, signal.SIGKILL)
     wait_for(lambda: state(settings) != "running", "it is gone", 10)
     assert state(settings) == "stopped"
     assert settings.endpoints_file.exists()  # left behind
     new = start(settings)
     assert new != old
-    (after,) = control.status(settings)
+    after = status(settings)
     assert after.state == "running"
     assert after.pid != before.pid
 
@@ -258,12 +276,12 @@ def test_a_reused_pid_is_foreign_and_never_killed(settings):
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         record_path.write_text(json.dumps({"pid": other.pid, "started": 1.0, "token": "x"}))
-        assert control.status(settings) == [control.ServiceStatus("sources", None, other.pid, "foreign")]
+        assert status(settings) == control.ServiceStatus("sources", None, other.pid, "foreign")
         assert control.down(settings) is False
         assert other.poll() is None
         record_path.write_text(json.dumps({"pid": other.pid, "started": 1.0, "token": "x"}))
         start(settings)
-        (running,) = control.status(settings)
+        running = status(settings)
         assert running.state == "running"
         assert running.pid != other.pid
     finally:
@@ -281,7 +299,7 @@ def test_a_server_started_by_hand_is_foreign_and_leaves_no_endpoints(settings):
         wait_for(settings.endpoints_file.exists, "it says its addresses", 20)
         url = settings.endpoint("users_api")
         assert httpx.get(f"{url}/users").status_code == 200  # it listens before it is announced
-        assert control.status(settings) == [control.ServiceStatus("sources", url, by_hand.pid, "foreign")]
+        assert status(settings) == control.ServiceStatus("sources", url, by_hand.pid, "foreign")
         with pytest.raises(LakeError, match=rf"^sandbox sources: .*process {by_hand.pid}.*stop that one first$"):
             start(settings)
         assert control.down(settings) is False
@@ -305,7 +323,26 @@ def test_a_server_that_ends_while_starting_is_one_clear_line(settings, monkeypat
     monkeypatch.setattr(control, "STAND_INS", (broken,))
     with pytest.raises(LakeError, match=r"^sandbox broken: ended with code 1 while starting: no port left"):
         control.up(settings)
+    assert status(settings, "broken").state == "stopped"
+
+
+def test_if_one_does_not_start_none_of_those_started_with_it_stays(settings, monkeypatch):
+    broken = control.StandIn(
+        "broken", ("none",), "none", lambda *_: None, lambda *_: [sys.executable, "-c", "raise SystemExit(3)"]
+    )
+    first, *_ = (one for one in control.STAND_INS if one.name == "sources")
+    monkeypatch.setattr(control, "STAND_INS", (first, broken))
+    with pytest.raises(LakeError, match=r"^sandbox broken: ended with code 3 while starting"):
+        start(settings)
     assert state(settings) == "stopped"
+    assert [p for p in psutil.process_iter(["cmdline"]) if str(settings.home) in (p.info["cmdline"] or [])] == []
+    monkeypatch.setattr(control, "STAND_INS", (first,))
+    start(settings)
+    before = control.status(settings)
+    monkeypatch.setattr(control, "STAND_INS", (first, broken))
+    with pytest.raises(LakeError, match=r"^sandbox broken: "):
+        start(settings)
+    assert control.status(settings)[:1] == before  # what ran before runs on
 
 
 def test_an_answer_without_the_token_is_not_taken_for_ours(settings, monkeypatch, tmp_path):

@@ -18,15 +18,14 @@ MACRO = Path(__file__).parents[2] / "dbt_project" / "macros" / "labels.sql"
 VALID = re.compile(r"[a-z0-9_-]{0,63}")
 
 
-def render(node: Any, run: str = "manual", first: str | None = None, last: str | None = None) -> dict[str, str]:
-    """What dbt makes of the macro."""
+def render(node: Any, run: str = "manual", **window: str) -> dict[str, str]:
+    """What dbt makes of the macro, under the variables of a window."""
     said: list[str] = []
     jinja = jinja2.Environment(extensions=["jinja2.ext.do"], autoescape=False)  # noqa: S701 - SQL, not HTML
-    months = {"from_month": first, "to_month": last}
     context: dict[str, Callable[..., Any] | Any] = {
         "modules": {"re": re},
         "env_var": lambda _, default: run or default,
-        "var": lambda name, _: months[name],
+        "var": window.get,
         "tojson": json.dumps,
         "return": said.append,
     }
@@ -62,7 +61,9 @@ def test_a_job_says_whose_it_is() -> None:
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_dbt_makes_the_same_labels(name: str, run: str) -> None:
     node = {"resource_type": "model", "schema": "silver", "name": name}
-    assert render(node, run, "2023-01-01", "2023-01-01") == job_labels(f"silver.{name}", run, "2023-01-01")
+    assert render(node, run, from_month="2023-01-01", to_month="2023-01-01") == job_labels(
+        f"silver.{name}", run, "2023-01-01"
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,13 @@ def test_the_asset_of_a_node(node: Any, asset: str) -> None:
     assert render(node)["asset"] == asset
 
 
-def test_the_months_of_a_run_are_its_partition() -> None:
+def test_the_window_of_a_run_is_its_partition() -> None:
     assert render(None)["partition"] == ""
-    assert render(None, first="2023-01-01", last="2023-03-01")["partition"] == "2023-01-01_2023-03-01"
+    assert render(None, from_month="2023-01-01", to_month="2023-03-01")["partition"] == "2023-01-01_2023-03-01"
+    assert render(None, from_day="2023-03-30", to_day="2023-03-31")["partition"] == "2023-03-30_2023-03-31"
+    assert render(None, from_day="2023-03-31", to_day="2023-03-31")["partition"] == "2023-03-31"
+
+
+def test_a_run_by_months_and_by_days_says_both() -> None:
+    window = {"from_month": "2023-03-01", "to_month": "2023-03-01", "from_day": "2023-03-30", "to_day": "2023-03-31"}
+    assert render(None, **window)["partition"] == "2023-03-01_2023-03-30_2023-03-31"

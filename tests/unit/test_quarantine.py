@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lake.errors import LakeError
-from lake.quarantine import extra_columns, rejected_schema, split
+from lake.quarantine import Origin, apart, extra_columns, rejected_schema, split
 from lake.spec import TableSpec
 
 
@@ -81,9 +81,35 @@ def test_every_reason_and_the_raw_row():
     assert raw == [row for row in rows.to_pylist() if (row["ID"], row["name"]) != ("1", "a")]
 
 
-def test_ordinals_start_where_they_are_told_to():
-    _, rejected = judge(texts(ID=["1", "x"], name=["a", "b"]), first_ordinal=101)
-    assert reasons(rejected) == {102: "invalid_id"}
+def test_ordinals_are_those_of_the_source():
+    _, rejected = judge(texts(ID=["1", "x", ""], name=["a", "b", "c"]), origin=Origin(pa.array([101, 104, 109])))
+    assert reasons(rejected) == {104: "invalid_id", 109: "missing_id"}
+
+
+def test_what_the_reader_made_fills_its_columns_and_is_no_part_of_the_raw_row():
+    of = spec(
+        {"id": {"type": "long"}, "made": {"type": "timestamp"}}, mode="append", partition_column="day", identity=["id"]
+    )
+    rows = texts(id=["1", "x"], Made=["theirs", "too"], day=["Monday", "Tuesday"], ordinal=["a", "b"])
+    origin = Origin(columns={"made": pa.array(["2023-03-31T23:59:59.5Z", "2023-04-01T00:00:00Z"])}, day_of="made")
+    good, rejected = judge(rows, of, origin=origin)
+    assert good.to_pylist() == [
+        {
+            "id": 1,
+            "made": dt.datetime(2023, 3, 31, 23, 59, 59, 500_000),  # noqa: DTZ001
+            apart("Made"): "theirs",
+            apart("day"): "Monday",
+            "ordinal": "a",
+            "day": dt.date(2023, 3, 31),
+        }
+    ]
+    assert good.schema.field("day").type == pa.date32()
+    assert json.loads(rejected["raw_row"][0].as_py()) == {"id": "x", "Made": "too", "day": "Tuesday", "ordinal": "b"}
+
+
+def test_the_raw_row_may_be_another_text_than_the_columns():
+    _, rejected = judge(texts(ID=["x"], name=["a"]), origin=Origin(raw_rows=pa.array(['{"as": "it came"}'])))
+    assert rejected["raw_row"].to_pylist() == ['{"as": "it came"}']
 
 
 def test_ordinals_are_right_in_tables_of_many_chunks():
@@ -110,6 +136,9 @@ def test_ordinals_are_right_in_tables_of_many_chunks():
         ("date", "2023-02-29"),
         ("date", "2023-02-28 10:00:00"),
         ("timestamp", "yesterday"),
+        ("date", "infinity"),
+        ("timestamp", "infinity"),
+        ("timestamptz", "-infinity"),
         ("boolean", "perhaps"),
     ],
 )
@@ -132,6 +161,8 @@ def test_a_text_that_does_not_fit_without_loss_is_invalid(kind, text):
         ("double", "1e-3", 0.001),
         ("date", "2024-02-29", dt.date(2024, 2, 29)),
         ("timestamp", "2024-02-29T01:02:03.000004", dt.datetime(2024, 2, 29, 1, 2, 3, 4)),  # noqa: DTZ001
+        ("timestamp", "2024-02-29T01:02:03Z", dt.datetime(2024, 2, 29, 1, 2, 3)),  # noqa: DTZ001
+        ("timestamp", "2024-02-29T01:02:03+02:00", dt.datetime(2024, 2, 28, 23, 2, 3)),  # noqa: DTZ001
         ("timestamptz", "2024-02-29T01:02:03+02:00", dt.datetime(2024, 2, 28, 23, 2, 3, tzinfo=dt.UTC)),
         ("boolean", "true", True),
     ],

@@ -10,6 +10,7 @@ from lake.errors import LakeError
 from lake.settings import Settings
 from lake.spec import TableSpec
 from orchestration import project, runner
+from orchestration.partitions import HOURLY, MONTHLY
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 GREEN = {
@@ -35,6 +36,12 @@ USERS = {
     "infra/folders",
     "infra/duckdb_schemas",
     "infra/iceberg_namespaces",
+}
+SHOP_GOLD = {
+    "gold/shop/customer_lifetime_value",
+    "gold/shop/orders_daily",
+    "gold/shop/product_performance",
+    "gold/shop/stock_on_hand",
 }
 SERVED = {"serving/duckdb", "serving/kpi_report"}
 
@@ -71,15 +78,16 @@ def test_everything(defs: dg.Definitions) -> None:
         ("bronze/mobility/users", {"bronze/mobility/users"}),
         ("  bronze/mobility/users ", {"bronze/mobility/users"}),
         ("bronze/mobility/users silver/mobility/users", {"bronze/mobility/users", "silver/mobility/users"}),
-        ("gold/* *green*", GOLD | GREEN),
-        ("bronze/mobility/users gold/*", GOLD | {"bronze/mobility/users"}),
-        ("group:gold", GOLD),
-        ('key:"gold/*" or tag:team=nobody', GOLD),
-        ('group:gold and not key:"*trips*"', {"gold/mobility/users_by_city"}),
+        ("gold/mobility/* *green*", GOLD | GREEN),
+        ("bronze/mobility/users gold/mobility/*", GOLD | {"bronze/mobility/users"}),
+        ("gold/*", GOLD | SHOP_GOLD),
+        ("group:gold", GOLD | SHOP_GOLD),
+        ('key:"gold/mobility/*" or tag:team=nobody', GOLD),
+        ('group:gold and not key:"*trips*" and not key:"*/shop/*"', {"gold/mobility/users_by_city"}),
         ("+gold/mobility/users_by_city", USERS),
         ('+key:"gold/mobility/users_by_city"', USERS),
         ("silver/mobility/users+", {"silver/mobility/users", "gold/mobility/users_by_city", *SERVED}),
-        ("(group:gold)", GOLD),
+        ("(group:gold)", GOLD | SHOP_GOLD),
     ],
 )
 def test_a_selection_is_read_as_meant(defs: dg.Definitions, text: str, expected: set[str]) -> None:
@@ -87,9 +95,9 @@ def test_a_selection_is_read_as_meant(defs: dg.Definitions, text: str, expected:
 
 
 def test_a_pattern_of_a_layer_takes_the_whole_layer(defs: dg.Definitions) -> None:
-    bronze = selected("bronze/mobility/*", defs)
+    bronze = selected("bronze/mobility/* bronze/shop/*", defs)
     assert bronze == selected("group:bronze", defs)
-    assert {name.rsplit("/", 1)[0] for name in bronze} == {"bronze/mobility"}
+    assert {name.rsplit("/", 1)[0] for name in bronze} == {"bronze/mobility", "bronze/shop"}
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n"])
@@ -147,7 +155,7 @@ def test_nothing_is_added_to_what_is_complete(defs: dg.Definitions, lake: Settin
 
 def test_a_selection_without_partitions_has_no_tags(defs: dg.Definitions) -> None:
     plain = keys("bronze/mobility/users", "gold/mobility/trips_by_hour")
-    assert runner.partition_tags(plain, defs, None, None, None) == {}
+    assert runner.plan_runs(plain, defs, None, None, None) == ([runner.PlannedRun(frozenset(plain), {})], [])
 
 
 @pytest.mark.parametrize(
@@ -165,7 +173,8 @@ def test_a_range_becomes_the_tags_of_one_run(
     defs: dg.Definitions, partition: str | None, first: str | None, last: str | None, expected: tuple[str, str]
 ) -> None:
     both = keys("bronze/mobility/green_trips", "gold/mobility/trips_by_hour")  # one is partitioned, one is not
-    assert runner.partition_tags(both, defs, partition, first, last) == dict(zip(RANGE, expected, strict=True))
+    tags = dict(zip(RANGE, expected, strict=True))
+    assert runner.plan_runs(both, defs, partition, first, last) == ([runner.PlannedRun(frozenset(both), tags)], [])
 
 
 @pytest.mark.parametrize(
@@ -188,27 +197,72 @@ def test_a_range_that_cannot_be_meant_is_refused(
     defs: dg.Definitions, partition: str | None, first: str | None, last: str | None, message: str
 ) -> None:
     with pytest.raises(LakeError) as raised:
-        runner.partition_tags(keys("bronze/mobility/green_trips"), defs, partition, first, last)
+        runner.plan_runs(keys("bronze/mobility/green_trips"), defs, partition, first, last)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_a_partition_for_tables_without_one_is_refused_only_where_it_contradicts(defs: dg.Definitions) -> None:
     with pytest.raises(LakeError, match="exclude each other"):
-        runner.partition_tags(keys("bronze/mobility/users"), defs, "2023-01", "2023-01", None)
+        runner.plan_runs(keys("bronze/mobility/users"), defs, "2023-01", "2023-01", None)
 
 
-def test_assets_of_different_partitions_are_not_mixed_in_one_run() -> None:
-    """One range of keys cannot mean months to one asset and days to another."""
+@pytest.fixture(scope="module")
+def two_kinds() -> dg.Definitions:
+    """An asset by hour, one by month, and four that have no partitions, two of which rest on those."""
+    specs = [
+        dg.AssetSpec("hours", partitions_def=HOURLY),
+        dg.AssetSpec("months", partitions_def=MONTHLY),
+        dg.AssetSpec("plain"),
+        dg.AssetSpec("of_hours", deps=["hours"]),
+        dg.AssetSpec("of_both", deps=["of_hours", "months"]),
+        dg.AssetSpec(["infra", "ground"]),
+    ]
 
-    @dg.asset(partitions_def=dg.DailyPartitionsDefinition("2023-01-01"))
-    def days() -> None: ...
+    def made(spec: dg.AssetSpec) -> dg.AssetsDefinition:
+        @dg.multi_asset(name="_".join(spec.key.path), specs=[spec])
+        def make() -> None: ...
 
-    @dg.asset(partitions_def=dg.MonthlyPartitionsDefinition("2023-01", fmt="%Y-%m"))
-    def months() -> None: ...
+        return make
 
-    with pytest.raises(LakeError, match="mixes assets of different partitions"):
-        runner.partition_tags(keys("days", "months"), dg.Definitions(assets=[days, months]), "2023-01", None, None)
+    return dg.Definitions(assets=[made(spec) for spec in specs])
+
+
+def test_each_kind_of_partition_has_a_run_of_its_own(two_kinds: dg.Definitions) -> None:
+    """A range of months is a range of hours too: of those that there are in it."""
+    everything = keys("hours", "months", "plain", "of_hours", "of_both", "infra/ground")
+    runs, notes = runner.plan_runs(everything, two_kinds, None, "2023-01", "2023-03")
+    assert notes == []
+    assert [sorted(key.to_user_string() for key in run.keys) for run in runs] == [
+        ["hours", "infra/ground", "of_hours"],
+        ["months", "of_both", "plain"],
+    ]
+    assert [tuple(run.tags.values()) for run in runs] == [
+        ("2023-03-31-00:00", "2023-03-31-23:00"),
+        ("2023-01", "2023-03"),
+    ]
+
+
+def test_what_has_no_partition_in_the_range_is_told(two_kinds: dg.Definitions) -> None:
+    """With all that rests on nothing else: gold of the shop cannot be built where silver was not."""
+    asked = keys("hours", "months", "of_hours", "of_both", "plain")
+    runs, notes = runner.plan_runs(asked, two_kinds, "2023-01", None, None)
+    assert [tuple(run.tags.values()) for run in runs] == [("2023-01", "2023-01")]
+    assert [sorted(key.to_user_string() for key in run.keys) for run in runs] == [["months", "of_both", "plain"]]
+    assert notes == ["left out: hours and 0 more have no partition from 2023-01 to 2023-01"]
+    with pytest.raises(LakeError, match="hours has no partition from 2023-01 to 2023-02"):
+        runner.plan_runs(keys("hours"), two_kinds, None, "2023-01", "2023-02")
+
+
+def test_an_hour_is_no_month(two_kinds: dg.Definitions) -> None:
+    hour = "2023-03-31-05:00"
+    runs, _ = runner.plan_runs(keys("hours", "plain"), two_kinds, hour, None, None)
+    assert [tuple(run.tags.values()) for run in runs] == [(hour, hour)]
+    with pytest.raises(LakeError, match=f"partition {hour} is an hour, and months goes by month"):
+        runner.plan_runs(keys("hours", "months"), two_kinds, hour, None, None)
+    for wrong in ("2023-03-31-24:00", "2023-02-29-00:00", "2023-03-31-05:30"):
+        with pytest.raises(LakeError, match="an hour is written YYYY-MM-DD-HH:00"):
+            runner.plan_runs(keys("hours"), two_kinds, wrong, None, None)
 
 
 # -- dbt's arguments ---------------------------------------------------------------------------------------
@@ -218,27 +272,36 @@ def test_a_run_without_partitions_builds_every_month_instead_of_none() -> None:
     from orchestration.assets.dbt import build_args, window_vars
 
     assert window_vars([]) == {}
-    assert build_args([]) == ["build"]
+    assert build_args([]) == ["build", "--exclude-resource-type", "unit_test"]
+
+
+def test_hours_look_at_the_days_on_which_their_changes_may_lie() -> None:
+    """The first hours of a day bring what was changed the evening before, and showed late."""
+    from orchestration.assets.dbt import window_vars
+
+    assert window_vars(["2023-04-01-01:00"]) == {"from_day": "2023-03-31", "to_day": "2023-04-01"}
+    assert window_vars(["2023-04-01-23:00", "2023-04-01-02:00"]) == {"from_day": "2023-04-01", "to_day": "2023-04-01"}
+    assert window_vars(["2023-03-31-01:00"]) == {"from_day": "2023-03-30", "to_day": "2023-03-31"}
+    assert window_vars(["2023-03-31-00:00", "2023-04-02-00:00"]) == {"to_day": "2023-04-02"}, (
+        "the first hour: all before"
+    )
 
 
 def test_a_backfill_is_one_window_from_its_first_to_its_last_month_in_any_order() -> None:
-    from datetime import date
-
     from orchestration.assets.dbt import window_vars
 
-    months = [date(2023, 3, 1), date(2023, 1, 1), date(2023, 2, 1)]
+    months = ["2023-03", "2023-01", "2023-02"]
     assert window_vars(months) == {"from_month": "2023-01-01", "to_month": "2023-03-01"}
     assert window_vars(months[:1]) == {"from_month": "2023-03-01", "to_month": "2023-03-01"}
 
 
 def test_the_window_reaches_dbt_as_json_not_as_words_of_a_shell() -> None:
     import json
-    from datetime import date
 
     from orchestration.assets.dbt import build_args
 
-    command, option, value = build_args([date(2023, 1, 1)])
-    assert (command, option) == ("build", "--vars")
+    *_, option, value = build_args(["2023-01"])
+    assert option == "--vars"
     assert json.loads(value) == {"from_month": "2023-01-01", "to_month": "2023-01-01"}
 
 
@@ -295,7 +358,8 @@ def test_an_asset_that_was_selected_and_not_made_fails_the_run(lake: Settings) -
     def both() -> Iterator[dg.MaterializeResult[Any]]:
         yield dg.MaterializeResult(asset_key="made")
 
-    summary = runner.materialize(dg.Definitions(assets=[both]), keys("made", "left_out"), {}, lake)
+    run = runner.PlannedRun(frozenset(keys("made", "left_out")), {})
+    summary = runner.materialize(dg.Definitions(assets=[both]), run, lake)
     assert not summary.success
     assert summary.cause == "left_out: was selected, and the run has not materialized it"
 

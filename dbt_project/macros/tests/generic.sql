@@ -21,3 +21,26 @@
     group by {{ columns | join(', ') }}
     having count(*) > 1
 {% endtest %}
+
+{#- Each of `columns` adds up to what the column that it is mapped to adds up to in the relation `to`; of no rows it is 0. -#}
+{% test same_totals(model, columns, to) %}
+    select *
+    from (
+        select
+            {% for column in columns -%}
+            coalesce(sum({{ column }}), 0) as {{ column }}{{ ',' if not loop.last }}
+            {% endfor -%}
+        from {{ model }}
+    ) as here
+    cross join (
+        select
+            {% for other in columns.values() -%}
+            coalesce(sum({{ other }}), 0) as {{ other }}_there{{ ',' if not loop.last }}
+            {% endfor -%}
+        from {{ to }}
+    ) as there
+    where
+        {% for column, other in columns.items() -%}
+        here.{{ column }} <> there.{{ other }}_there{{ ' or' if not loop.last }}
+        {% endfor -%}
+{% endtest %}

@@ -12,7 +12,7 @@ final as (
         id as user_id,
         name,
         username,
-        lower(trim(email)) as email,
+        lower({{ trimmed('email') }}) as email,
         phone,
         website,
         {{ json_text('address', '$.street') }} as street,

@@ -1,21 +1,7 @@
-"""The SQL of the target gcp is GoogleSQL: the lint catches what it says, and finds nothing in what a run sends."""
+"""The lint for GoogleSQL catches what it says. That it finds nothing in what runs send: `tests/e2e/test_parity.py`."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import gcp
 import pytest
 from googlesql import offences
-
-from lake.gcp import bigquery_client
-from lake.settings import Settings
-
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-MONTHS = '{"from_month": "2023-01-01", "to_month": "2023-01-01"}'
 
 WRONG = {
     "select x::int64 from t": "operator ::",
@@ -71,37 +57,3 @@ def test_offences_of_each_statement_are_found_and_say_where() -> None:
     found = offences("select 1;\nselect a::string, hash(b) from t;\nselect 'x' || 2")
     assert [one.split(":", 1)[0] for one in found] == ["operator ", "not GoogleSQL", "|| joins texts, not"]
     assert "a::string" in found[0]
-
-
-@pytest.mark.gcp
-@pytest.mark.slow
-def test_every_statement_of_a_run_is_googlesql(tmp_path: Path) -> None:
-    """Of a first run over everything (loads, models, tests, unit tests), and of models that replace a month."""
-    with gcp.running(tmp_path / "home") as variables:
-        env = {**os.environ, **variables, "DAGSTER_DISABLE_TELEMETRY": "1"}
-        month = ("--from", "2023-01", "--to", "2023-01")
-        first = [BIN / "lakegraph", "materialize", "--select", "*", *month]
-        done = subprocess.run(first, env=env, capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == 0, done.stdout + done.stderr
-        with gcp.variables(variables):
-            settings = Settings()
-            (folder,) = (path for path in settings.dbt_target.iterdir() if (path / "compiled").is_dir())
-            again = [BIN / "dbt", "run", "--profiles-dir", ".", "--target-path", tmp_path / "dbt", "--vars", MONTHS]
-            again += ["--log-path", tmp_path / "dbt"]
-            env |= {"LAKEGRAPH_GCP_CONNECTION_NAME": settings.gcp().connection_name}
-            env |= {"LAKEGRAPH_LAKE_URI": settings.gcp().lake_uri}
-            done = subprocess.run(again, env=env, capture_output=True, text=True, check=False, cwd=ROOT / "dbt_project")
-            assert done.returncode == 0, done.stdout
-            jobs = bigquery_client(settings.gcp()).query_and_wait(
-                "SELECT DISTINCT query FROM `region-us`.INFORMATION_SCHEMA.JOBS WHERE query IS NOT NULL"
-            )
-            sent = [row[0] for row in jobs]
-        manifest = json.loads((ROOT / "dbt_project" / "target" / "gcp" / "manifest.json").read_text())
-        nodes = [n for n in manifest["nodes"].values() if n["resource_type"] in {"model", "test"}]
-        names = {path.stem for path in (folder / "compiled").rglob("*.sql")}
-        known = {Path(node["path"]).stem for node in nodes} | {u["name"] for u in manifest["unit_tests"].values()}
-        assert known <= names
-        files = [path.read_text() for part in ("compiled", "run") for path in (folder / part).rglob("*.sql")]
-    assert any("merge into" in sql for sql in sent)
-    assert any("begin transaction" in sql for sql in sent)
-    assert {offence: sql for sql in (*files, *sent) for offence in offences(sql)} == {}
