@@ -24,9 +24,10 @@ from infra_assets.plan import apply_all
 from lake import iceberg, maintenance
 from lake.accounting import LoadAccount, LoadResult
 from lake.append import COMPACT_FILES, MANIFESTS, SNAPSHOTS, Appended, append, total_rows
-from lake.audit import audit
+from lake.audit import _whole, audit
 from lake.catalog import open_catalog
 from lake.errors import LakeError
+from lake.iceberg_store import IcebergStore
 from lake.load import LoadRequest, SourceReport, Window, load
 from lake.quarantine import rejected_schema
 from lake.settings import Settings
@@ -152,6 +153,22 @@ def test_a_row_is_stored_once_however_often_it_comes(lake):
     assert numbers(more) == (4, 2, 1, 1), "another version, and the same one of another day, are rows of their own"
     assert lake.stored() == {"2023-03-30": 1, "2023-03-31": 3}
     assert (lake.rejected(), lake.unaccounted(), more.total_rows) == (3, 0, 4)
+
+
+def test_a_load_that_commits_while_rows_are_counted_is_no_missing_row(local):
+    """The fault: the accounts had been added up before it, the rows were counted after it, and silver was blocked."""
+    local.load([("a", "1", DAY)])
+
+    class Overtaken(IcebergStore):
+        """Another load commits between the two counts, once."""
+
+        def stored_rows(self, spec: TableSpec, *, rejected: bool = False) -> dict[str, int]:
+            if len(local.stored()) == 1:
+                local.load([("b", "1", DAY - timedelta(days=1))])
+            return super().stored_rows(spec, rejected=rejected)
+
+    finding = _whole(Overtaken(local.settings), SPEC)
+    assert (finding.rows_read, finding.rows_stored, finding.unaccounted) == (2, 2, 0)
 
 
 def test_an_hour_in_which_nothing_changed_is_a_load_of_no_rows(lake):
