@@ -55,6 +55,10 @@ class Ui:
     def open(self, address: str) -> None:
         self.page.goto(address, wait_until="domcontentloaded", timeout=90_000)
 
+    def unroll(self, rows: int) -> None:
+        """Make the window as high as that many rows of a list or nodes of a column: the page draws what is in sight."""
+        self.page.set_viewport_size({"width": 5_000, "height": rows * 180})
+
     def picture(self, name: str) -> None:
         self.page.screenshot(path=str(self.pictures / f"{name}.png"))
 
@@ -89,12 +93,14 @@ def test_the_groups_list_every_asset(ui: Ui, here, demo: Demo):
     )
     keys = {"/".join(node["assetKey"]["path"]): node for node in nodes["assetNodes"]}
     assert keys.keys() == listed
-    never = [key for key, node in keys.items() if not node["assetMaterializations"]]
-    assert never == []  # the run of the command line is in the instance the page reads
+    never = {key for key, node in keys.items() if not node["assetMaterializations"]}
+    # The run of the command line is in the instance the page reads; its months hold no hour of the shop's day.
+    assert never == {key for key in listed if key.split("/")[1] == "shop"}
     groups: dict[str, list[str]] = {}
     for key, node in keys.items():
         groups.setdefault(node["groupName"], []).append(key.replace("/", " / "))
     assert groups.keys() == set(screenshot.GROUPS)
+    ui.unroll(len(keys))
     for group, names in groups.items():
         ui.open(f"{ui.url}/locations/__repository__@lakegraph/asset-groups/{group}/list")
         for name in names:
@@ -102,12 +108,13 @@ def test_the_groups_list_every_asset(ui: Ui, here, demo: Demo):
         assert_no_error(ui)
 
 
-def test_the_lineage_is_drawn(ui: Ui):
-    """The page draws what is in sight: here, the groups and the first assets of the graph."""
+def test_the_lineage_is_drawn_with_every_asset(ui: Ui):
+    names = [node["assetKey"]["path"][-1] for node in ui.ask("{ assetNodes { assetKey { path } } }")["assetNodes"]]
+    ui.unroll(len(names))
     ui.open(screenshot.lineage_url(ui.url))
     try:
-        for name in (*screenshot.GROUPS, "folders", "iceberg_namespaces"):
-            ui.page.get_by_text(name, exact=True).first.wait_for(timeout=90_000)
+        for name in (*screenshot.GROUPS, *names):
+            ui.page.get_by_text(name, exact=True).first.wait_for(state="attached", timeout=90_000)
     finally:
         ui.picture("lineage")
     assert_no_error(ui)

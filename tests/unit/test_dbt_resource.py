@@ -89,6 +89,7 @@ def test_the_environment_names_the_files_of_the_settings(tmp_path: Path) -> None
         "LAKEGRAPH_DUCKDB_MEMORY_LIMIT": "333MB",
         "LAKEGRAPH_STAGING": str(settings.staging),
         "LAKEGRAPH_RUN_ID": "run-1",
+        "DBT_INDIRECT_SELECTION": "buildable",
     }
     assert settings.duckdb_path.parent.is_dir(), "dbt does not make the folder of its file"
 
