@@ -27,7 +27,7 @@ demo: setup ## generated sources, the whole graph on embedded engines, a table o
 	@$(BIN)/lakegraph materialize --select '*' $(MONTHS)
 
 test: setup ## every test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 test-gcp: setup ## the tests against the BigQuery emulator
 	@$(BIN)/python -m pytest -k "gcp or gcs or emulators or labels or googlesql"

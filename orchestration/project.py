@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from dagster_dbt import DbtProject
@@ -33,8 +34,8 @@ def _sources() -> list[Path]:
 
 
 def _digest() -> str:
-    """Of the project's files: names and contents, so that one that was taken away counts too."""
-    digest = hashlib.sha256()
+    """Of the project's files: names and contents, so that one that was taken away counts too; and of dbt itself."""
+    digest = hashlib.sha256(f"dbt-core {version('dbt-core')}\0".encode())
     for path in sorted(_sources()):
         digest.update(f"{path.relative_to(DBT_DIR)}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -46,9 +47,15 @@ def _parsed() -> Path:
     return dbt_project.manifest_path.with_name("manifest.sources")
 
 
+def parsed_project() -> Path:
+    """The parsed project as dbt itself keeps it, made with the manifest."""
+    return dbt_project.manifest_path.with_suffix(".msgpack")
+
+
 def manifest_is_stale() -> bool:
     """Whether the manifest is missing, or was made from other files than there are now."""
-    return not dbt_project.manifest_path.exists() or not _parsed().exists() or _parsed().read_text() != _digest()
+    made = (dbt_project.manifest_path, parsed_project(), _parsed())
+    return not all(path.exists() for path in made) or _parsed().read_text() != _digest()
 
 
 def _words(output: str) -> str:
@@ -91,6 +98,7 @@ def prepare() -> None:
         )
         if done.returncode:
             raise LakeError(f"{DBT_DIR}: dbt cannot parse it: {_words(done.stdout or done.stderr)}")
+        (Path(folder) / "partial_parse.msgpack").replace(parsed_project())
         (Path(folder) / "manifest.json").replace(dbt_project.manifest_path)
         (Path(folder) / "manifest.sources").write_text(digest)
         (Path(folder) / "manifest.sources").replace(_parsed())

@@ -18,11 +18,12 @@ from dagster_dbt import DbtCliInvocation, DbtCliResource
 from packaging import version
 
 from lake import views
+from lake.dbt_parsed import PARSED
 from lake.duck import connect, exclusive
 from lake.errors import LakeError
 from lake.gcp_access import check_access
 from lake.settings import Settings, Target
-from orchestration.project import DBT_DIR, dbt_project
+from orchestration.project import DBT_DIR, dbt_project, manifest_is_stale, parsed_project
 
 
 class LakegraphDbt(DbtCliResource):
@@ -46,9 +47,11 @@ class LakegraphDbt(DbtCliResource):
 
 
 def dbt_resource() -> LakegraphDbt:
-    """The resource `dbt`: the executable that is installed beside this interpreter, whatever the PATH."""
+    """The resource `dbt`: the executable that is installed beside this interpreter, whatever the PATH. It starts dbt
+    with the project as it was parsed.
+    """
     project: Any = dbt_project  # a DbtProject, which the base class takes though pydantic's mypy plugin sees a str
-    return LakegraphDbt(project_dir=project, dbt_executable=str(Path(sys.executable).with_name("dbt")))
+    return LakegraphDbt(project_dir=project, dbt_executable=str(Path(sys.executable).with_name("lakegraph-dbt")))
 
 
 def environment(settings: Settings, run_id: str) -> dict[str, str]:
@@ -57,6 +60,7 @@ def environment(settings: Settings, run_id: str) -> dict[str, str]:
         "LAKEGRAPH_HOME": str(settings.home),
         "LAKEGRAPH_TARGET": settings.target,
         "LAKEGRAPH_RUN_ID": run_id,
+        PARSED: "",  # of no other run in this process
         # a test of two tables is run where both are there: with the table it is of, and not with the other one alone
         "DBT_INDIRECT_SELECTION": "buildable",
         **_TARGETS[settings.target].environment(settings),
@@ -75,6 +79,8 @@ def warehouse(settings: Settings, on_wait: Callable[[], object] = lambda: None) 
 def _duckdb_environment(settings: Settings) -> dict[str, str]:
     Path(settings.duckdb_path).parent.mkdir(parents=True, exist_ok=True)
     return {
+        # BigQuery has none: the name of its project is part of what is parsed.
+        PARSED: "" if manifest_is_stale() else str(parsed_project()),
         "LAKEGRAPH_DUCKDB_PATH": str(settings.duckdb_path),
         "LAKEGRAPH_DUCKDB_MEMORY_LIMIT": settings.duckdb_memory_limit,
         "LAKEGRAPH_STAGING": str(settings.staging),

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import subprocess
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ BROKEN = "select * from {{ ref('nowhere') }}\n"
 # -- the resource ------------------------------------------------------------------------------------------
 
 
-KEPT = ["manifest.json", "manifest.sources"]
+KEPT = ["manifest.json", "manifest.msgpack", "manifest.sources"]
 
 
 def test_the_base_class_still_has_what_is_overridden() -> None:
@@ -52,7 +53,7 @@ def test_dbt_is_the_one_beside_this_interpreter(monkeypatch: pytest.MonkeyPatch)
     """A dbt that lies first on the PATH may be another version, or not find the adapter."""
     monkeypatch.setenv("PATH", "/nowhere")
     resource = dbt_resource()
-    assert Path(resource.dbt_executable) == Path(sys.executable).with_name("dbt")
+    assert Path(resource.dbt_executable) == Path(sys.executable).with_name("lakegraph-dbt")
     assert Path(resource.project_dir) == project.DBT_DIR
     assert resource.profiles_dir is None or Path(resource.profiles_dir) == project.DBT_DIR
 
@@ -82,6 +83,7 @@ def test_dbt_gets_the_settings_and_a_folder_of_this_runs_own(tmp_path: Path, lak
 
 def test_the_environment_names_the_files_of_the_settings(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "elsewhere", duckdb_memory_limit="333MB")
+    project.prepare()
     assert environment(settings, "run-1") == {
         "LAKEGRAPH_HOME": str(tmp_path / "elsewhere"),
         "LAKEGRAPH_TARGET": "local",
@@ -89,6 +91,7 @@ def test_the_environment_names_the_files_of_the_settings(tmp_path: Path) -> None
         "LAKEGRAPH_DUCKDB_MEMORY_LIMIT": "333MB",
         "LAKEGRAPH_STAGING": str(settings.staging),
         "LAKEGRAPH_RUN_ID": "run-1",
+        "LAKEGRAPH_DBT_PARSED": str(project.parsed_project()),
         "DBT_INDIRECT_SELECTION": "buildable",
     }
     assert settings.duckdb_path.parent.is_dir(), "dbt does not make the folder of its file"
@@ -162,11 +165,33 @@ def test_the_manifest_is_made_whole_renewed_when_stale_and_kept_when_dbt_refuses
     assert names(copy) == KEPT
 
 
+def test_dbt_takes_the_project_as_it_was_parsed_and_ends_as_dbt_does(copy: Path, tmp_path: Path) -> None:
+    project.prepare()
+    (copy / "models" / "one.sql").unlink()
+
+    def listed(parsed: Path | str, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            Path(sys.executable).with_name("lakegraph-dbt"),
+            "--quiet",
+            "ls",
+            "--target-path",
+            tmp_path / "t",
+            *more,
+        ]
+        env = {**os.environ, "LAKEGRAPH_DBT_PARSED": os.fspath(parsed), "DBT_PROFILES_DIR": str(copy)}
+        return subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, check=False)
+
+    assert listed(project.parsed_project()).stdout.split() == ["lakegraph.one"]
+    assert listed("").stdout.split() == []
+    assert listed(project.parsed_project(), "--no-such-option").returncode == 2
+
+
 @pytest.fixture
 def parsed(copy: Path) -> Path:
     """The copy with a manifest that is of its files, without the 5 s of dbt."""
     project._parsed().parent.mkdir()
     project.dbt_project.manifest_path.write_text("{}")
+    project.parsed_project().touch()
     project._parsed().write_text(project._digest())
     assert not project.manifest_is_stale()
     return copy
