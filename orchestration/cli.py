@@ -67,7 +67,19 @@ def main() -> None:
         sys.stderr.write(f"error: {one_line(error)}\n")
         sys.exit(1)
     finally:
-        gc.collect()  # or DuckDB's bindings print, at exit, a page of what a failed step's traceback still holds
+        _let_go()
+
+
+def _let_go() -> None:
+    """End what would hold DuckDB's objects beyond the interpreter's end, of which its bindings print a page: the
+    traceback of a failed step, and fsspec's thread, a daemon that has read S3 or Cloud Storage.
+    """
+    gc.collect()  # sessions are closed on that thread
+    fsspec = sys.modules.get("fsspec.asyn")
+    if fsspec and (loop := fsspec.loop[0]):
+        loop.call_soon_threadsafe(loop.stop)
+        fsspec.iothread[0].join()
+        fsspec.reset_lock()  # forgets both: the next caller in this process starts anew
 
 
 def _graph() -> "Definitions":
