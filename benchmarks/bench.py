@@ -247,9 +247,9 @@ def bench_delta(options: Options) -> tuple[Section, list[Budget]]:
     note = (
         f"The last hour of a generated day (scale {options.shop_scale}): bronze's five tables as their assets load "
         "them, with account and preview, warm; then one `dbt build` of the shop's silver and gold for the hour's day, "
-        "as a run of the graph does it: all tests of data, no unit tests, the project parsed anew. Dagster's own cost "
-        "is not in it. dbt's start-up is `dbt compile` of the same nodes right before; it is part of the whole hour, "
-        "and a line of its own. The floor is the same line after one day. History: the hours before went through "
+        "as a run of the graph does it: all tests of data, no unit tests, the project as it was parsed. Dagster's own "
+        "cost is not in it. dbt's start-up is `dbt compile` of the same nodes right before; it is part of the whole "
+        "hour, and a line of its own. The floor is the same line after one day. History: the hours before went through "
         f"the sources in {shop_loads(options)} loads; the days before are copies of its rows, with ids and times of "
         "their own. All was appended anew, day after day, as loads append: the last week and the hour's own day in "
         "as many loads a day, older days in one. The sources hold every day's objects, which a listing "

@@ -148,14 +148,17 @@ def _load(tables: Sequence[str], settings: Any, start: datetime, hours: int = 1)
 
 
 def _dbt(settings: Any, verb: str, window: Mapping[str, str]) -> None:
-    """Run dbt over the shop for a window of days as a run of the graph does: without unit tests, and in a folder of its
-    own, so that dbt parses the project each time.
+    """Run dbt over the shop for a window of days as a run of the graph does: without unit tests, in a folder of its
+    own, with the project as it was parsed.
     """
+    from orchestration import project
     from orchestration.resources.dbt import environment
+
+    project.prepare()
 
     target = str(settings.dbt_target / verb)
     shutil.rmtree(target, ignore_errors=True)
-    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", verb, "--select", *MODELS]
+    command = [str(Path(sys.executable).with_name("lakegraph-dbt")), "--quiet", verb, "--select", *MODELS]
     command += ["--exclude", "resource_type:unit_test", "--vars", json.dumps(window)]
     command += ["--target-path", target, "--log-path", target]
     command += ["--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)]

@@ -96,6 +96,10 @@ def read_csv(file: Fetched, run_id: str) -> Iterator[CsvBatch]:
         yield CsvBatch(empty, pa.array([], pa.int64()), ragged.take())
 
 
+class EmptyFileError(LakeError):
+    """A file without so much as a header."""
+
+
 class _Ragged:
     """The rows with a wrong number of fields, as the parser finds them."""
 
@@ -152,8 +156,11 @@ def _header(file: Fetched) -> tuple[list[str], bool]:
     from pyarrow import csv
 
     if file.bytes == 0:
-        raise LakeError(f"{file.url}: the file is empty (0 bytes)")
-    head = _head(file).removeprefix(codecs.BOM_UTF8).lstrip()
+        raise EmptyFileError(f"{file.url}: the file is empty (0 bytes)")
+    head = _head(file)
+    if not head:
+        raise EmptyFileError(f"{file.url}: there is nothing in the gzip file")
+    head = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if head.lower().startswith(WEB_PAGE):
         raise LakeError(f"{file.url}: is a web page, not a CSV file")
     line = next(iter(head.splitlines()), b"")

@@ -51,7 +51,8 @@ HOST = r"([\w.%-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?"
 HOSTS = re.compile(f"{HOST}(,{HOST})*", re.ASCII)
 NOT_FINITE = re.compile(rb"\x01[^\x00]*\x00.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL)  # a double whose exponent is all ones
 UUID_BYTES = 16
-UNDATED = ("string", "number", "object", "bool", "objectId", "timestamp", "binData")  # an index finds each of them
+# Types but dates, each of which an index finds. Not so an array: asked for its type, MongoDB reads every document.
+UNDATED = ("string", "number", "object", "bool", "objectId", "timestamp", "binData", "regex", "minKey", "maxKey")
 AHEAD = timedelta(days=1)  # what claims to change later than this is wrong, and no clock's drift
 FUTURE = "future_"  # begins the reason for rejecting it
 MAY_PASS = frozenset({43, 50, 89, 91, 133, 189, 202, 262, 11600, 11602})  # cursor lost, time limit, shutdown, failover
@@ -155,7 +156,8 @@ def changed_documents(
 
 
 def changes(field: str, window: Window, future: datetime) -> dict[str, Any]:
-    """The filter for documents whose `field` is a date in `window` or after `future`, or no date at all.
+    """The filter for documents whose `field` is a date in `window` or after `future`, or no date at all (an array of
+    what is none is not found).
 
     An index on `field` serves each alternative: a range of dates, the null, a range for each type.
     """
@@ -200,7 +202,7 @@ def _messages(mongo: Mongo, collection: str, query: Mapping[str, Any]) -> Iterat
 
 def _connect(mongo: Mongo) -> "MongoClient[Any]":
     from pymongo import MongoClient
-    from pymongo.errors import PyMongoError
+    from pymongo.errors import ConfigurationError, PyMongoError
 
     if mongo.hosts == MALFORMED:
         raise LakeError(f"{MALFORMED}: it is mongodb:// with hosts, before them user and password, percent-encoded")
@@ -214,6 +216,11 @@ def _connect(mongo: Mongo) -> "MongoClient[Any]":
             appname="lakegraph",
         )
     except (PyMongoError, ValueError) as error:  # their text may hold a part of the password
+        if mongo.uri.startswith("mongodb+srv://") and type(error) is ConfigurationError:
+            raise TransientError(
+                f"{mongo.hosts}: DNS does not tell its servers, after {mongo.attempts} attempts; is the name right, "
+                "and the network up?"
+            ) from None
         raise LakeError(f"{mongo.hosts}: not a MongoDB URI that can be used ({type(error).__name__})") from None
 
 

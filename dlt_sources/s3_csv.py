@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from dlt_sources.csv_files import CsvBatch, read_csv
+from dlt_sources.csv_files import CsvBatch, EmptyFileError, read_csv
 from dlt_sources.files import Fetched, redact
 from dlt_sources.rejects import with_rejected
 from dlt_sources.retries import retried
@@ -252,7 +252,7 @@ class Cursor:
 
 def _has_rows(listed: S3Object) -> bool:
     """Whether it is a CSV file, by its name, and not an empty one."""
-    return listed.key.endswith(SUFFIXES) and listed.size > 0
+    return listed.key.lower().endswith(SUFFIXES) and listed.size > 0
 
 
 def news(listing: Iterable[S3Object], cursor: Cursor | None) -> tuple[list[S3Object], Cursor]:
@@ -309,7 +309,7 @@ def changed_objects(request: LoadRequest, report: SourceReport, *, bucket: Bucke
         new: set[str] = set()
         for listed in _in_window(bucket.objects(prefix), window):
             for read, file in _fetched(bucket, listed, window, request.working / "object"):
-                for batch in read_csv(file, request.run_id):
+                for batch in _read(file, request.run_id):
                     good, rejected = _split(batch, request, file.url, read)
                     report.rows_read += batch.rows_read
                     known = {*spec.columns, spec.partition_column, *request.known_columns}
@@ -324,6 +324,14 @@ def changed_objects(request: LoadRequest, report: SourceReport, *, bucket: Bucke
         return rows
 
     return s3_csv()
+
+
+def _read(file: Fetched, run_id: str) -> Iterator[CsvBatch]:
+    """The batches of an object; packed emptiness has none, as an object of 0 bytes."""
+    try:
+        yield from read_csv(file, run_id)
+    except EmptyFileError:
+        return
 
 
 def _in_window(listing: Iterable[S3Object], window: Window) -> list[S3Object]:

@@ -170,8 +170,10 @@ class _Delivery:
 
     def write_new(self, table: "Table") -> tuple[list[iceberg.NewFile], "list[DataFile]"]:
         """Write what the table does not hold into its folder: the files to add, and those that they stand in for."""
-        for path in self._written:  # of an attempt that lost its race
-            path.unlink(missing_ok=True)
+        named = {file.file_path.removeprefix("file://") for file in iceberg.current_files(table)}
+        for path in self._written:  # of an attempt that lost its race, or was told so
+            if str(path) not in named:
+                path.unlink(missing_ok=True)
         fields = table.spec().fields
         column = fields[0].name if fields else None
         days = self._days("delivered", column)

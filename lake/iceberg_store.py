@@ -69,8 +69,8 @@ class IcebergStore:
             if have != want:
                 raise LakeError(
                     f"{spec.identifier}.{name}: declared {want}, but the table holds {have}; declare {have}, or drop "
-                    f"the table (lake.catalog.open_catalog(settings).drop_table({spec.identifier!r})) and load its "
-                    "months again"
+                    f"the table (lake.catalog.open_catalog(settings).drop_table({spec.identifier!r})) and load "
+                    "what it held again"
                 )
 
     def commit(self, delivery: Delivery) -> Commit:

@@ -3,9 +3,8 @@
 What belongs here: what may be removed, and when. What does not: a schedule.
 
 pyiceberg's `expire_snapshots` removes snapshots and no files, and a load that died leaves files no snapshot
-names: so files are compared with what the metadata names, and only those older than an age go, for a younger
-    one may belong to a
-commit under way.
+names: so files are compared with what the metadata names, and only those older than an age go, for a younger one may
+belong to a commit under way.
 """
 
 import shutil

@@ -12,9 +12,10 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -91,6 +92,11 @@ class Settings(BaseSettings):
         "environment (AWS_*) are meant; unset and live, AWS itself.",
     )
     shop_bucket: str = Field("shop", description="The shop's bucket in S3.")
+    shop_first_hour: datetime = Field(
+        datetime(2023, 3, 31, tzinfo=UTC),
+        description="First hour that the shop is loaded by, UTC, as in 2023-03-31-00:00; its load takes all that is "
+        "older, too.",
+    )
     shop_connect_timeout_seconds: float = Field(
         10.0, gt=0, description="How long the shop's MongoDB or S3 may take to take a connection."
     )
@@ -130,6 +136,16 @@ class Settings(BaseSettings):
         if value is not None and not BUCKET.fullmatch(value):
             raise ValueError("is not a bucket name: 3 to 63 lower-case letters, digits, dashes, dots and underscores")
         return value
+
+    @field_validator("shop_first_hour", mode="before")
+    @classmethod
+    def _hour(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return datetime.strptime(value, "%Y-%m-%d-%H:00").replace(tzinfo=UTC)
+        except ValueError:
+            raise ValueError("is not an hour like 2023-03-31-00:00") from None
 
     @field_validator("gcp_connection")
     @classmethod

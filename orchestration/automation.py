@@ -16,6 +16,7 @@ is for good, for the next news is of another hour, and gold would lack the faile
 for again by a clock: each hour if it is one, each day if not.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
@@ -26,6 +27,7 @@ _C = dg.AutomationCondition
 
 _EAGER = _C.eager().without(_C.in_latest_time_window()).without(~_C.any_deps_missing())
 _DEPS_THERE = _C.all_deps_match(~_C.missing() | _C.will_be_requested()).with_label("all_deps_there")
+_CHECKS_PASSED = _C.all_checks_match(_C.check_passed() | _C.will_be_requested(), blocking_only=True)
 _HOURLY, _DAILY = "40 * * * *", "40 4 * * *"
 
 
@@ -35,12 +37,29 @@ def behind_checks(partitions: dg.PartitionsDefinition[Any] | None = None) -> dg.
     Args:
         partitions: of the asset; they say which clock.
     """
-    failed = (
-        _C.cron_tick_passed(_HOURLY if partitions == HOURLY else _DAILY) & _C.execution_failed() & ~_C.in_progress()
-    )
-    return ((_EAGER | failed) & _DEPS_THERE & _C.all_deps_blocking_checks_passed()).with_label(
+    return ((_EAGER | _failed(partitions)) & _DEPS_THERE & _C.all_deps_blocking_checks_passed()).with_label(
         "when upstream has changed and its blocking checks have passed; again by the clock after a failure"
     )
+
+
+def behind_domains(domains: Iterable[dg.AssetSelection]) -> dg.AutomationCondition[Any]:
+    """As `behind_checks`, for what rests on several domains: one that has nothing yet holds up none of the others.
+
+    Args:
+        domains: what it rests on, by domain; each must be there whole, or not at all.
+    """
+    passed = _C.all_deps_match(_C.missing() | _CHECKS_PASSED).with_label("all_deps_blocking_checks_passed")
+    condition = (_EAGER | _failed(None)) & passed
+    for domain in domains:
+        there = ~_C.missing() | _C.will_be_requested()
+        condition &= _C.all_deps_match(there).allow(domain) | ~_C.any_deps_match(there).allow(domain)
+    return condition.with_label("when a domain has changed and all blocking checks have passed; again after a failure")
+
+
+def _failed(partitions: dg.PartitionsDefinition[Any] | None) -> dg.AutomationCondition[Any]:
+    """What failed is asked for again by the clock."""
+    stroke = _C.cron_tick_passed(_HOURLY if partitions == HOURLY else _DAILY)
+    return stroke & _C.execution_failed() & ~_C.in_progress()
 
 
 def build_automation_sensor() -> dg.AutomationConditionSensorDefinition:

@@ -152,9 +152,9 @@ def materialize(
     for note in notes:
         typer.echo(note)
     log = settings.dagster_home / "lakegraph.log"
-    lacking, failed = frozenset[Any](), False
+    failed: list[Summary] = []
     for planned in runs:
-        run = runner.go_on(planned, lacking, defs)
+        run = runner.go_on(planned, failed, defs)
         for key in sorted(planned.keys - run.keys):
             typer.echo(f"left out: {key.to_user_string()} rests on what failed")
         if not run.keys:
@@ -168,7 +168,7 @@ def materialize(
         if summary.success:
             _print_summary(summary, _console())
         else:
-            lacking, failed = lacking | summary.lacking, True
+            failed.append(summary)
             _print_failure(summary, log, settings.ui_url)
     if failed:
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ from typing import Literal
 import dagster as dg
 
 from lake.errors import LakeError
+from lake.settings import get_settings
 
 PartitionName = Literal["monthly", "hourly"]
 
@@ -21,9 +22,9 @@ MONTHLY = dg.MonthlyPartitionsDefinition(start_date="2023-01", fmt="%Y-%m", end_
 already.
 """
 
-FIRST_HOUR = datetime(2023, 3, 31, tzinfo=UTC)
+FIRST_HOUR = get_settings().shop_first_hour
 HOURLY = dg.HourlyPartitionsDefinition(start_date=FIRST_HOUR, end_offset=1)
-"""Hour of the shop's changes in UTC, from the shop's first day to the running hour, of which a later load brings the
+"""Hour of the shop's changes in UTC, from the settings' first one to the running hour, of which a later load brings the
 rest. The first hour stands for all that is older, too.
 """
 

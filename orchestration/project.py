@@ -35,7 +35,8 @@ def _sources() -> list[Path]:
 
 def _digest() -> str:
     """Of the project's files: names and contents, so that one that was taken away counts too; and of dbt itself."""
-    digest = hashlib.sha256(f"dbt-core {version('dbt-core')}\0".encode())
+    parsers = ("dbt-core", "dbt-adapters", "dbt-duckdb", "dbt-bigquery")
+    digest = hashlib.sha256("".join(f"{name} {version(name)}\0" for name in parsers).encode())
     for path in sorted(_sources()):
         digest.update(f"{path.relative_to(DBT_DIR)}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -66,8 +67,8 @@ def _words(output: str) -> str:
 
 
 def prepare() -> None:
-    """Parse the project (about 5 s) if the manifest is stale. Safe beside other processes: the manifest is
-    swapped in whole.
+    """Parse the project (about 5 s) if the manifest is stale. Safe beside other processes: each file is swapped in
+    whole, and the last one vouches for the others.
 
     Raises:
         LakeError: dbt refused the project; its own words follow, on one line.
@@ -98,6 +99,7 @@ def prepare() -> None:
         )
         if done.returncode:
             raise LakeError(f"{DBT_DIR}: dbt cannot parse it: {_words(done.stdout or done.stderr)}")
+        _parsed().unlink(missing_ok=True)  # it vouches for all of them
         (Path(folder) / "partial_parse.msgpack").replace(parsed_project())
         (Path(folder) / "manifest.json").replace(dbt_project.manifest_path)
         (Path(folder) / "manifest.sources").write_text(digest)

@@ -11,7 +11,7 @@ tables are whole, and the next call does the rest.
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -37,6 +37,7 @@ LINEAGE = re.compile(r"(?=.*\+)(\+?)([\w/*-]+)(\+?)")
 INFRA_PENDING = "infra"
 PUBLISHES: tuple[Target, ...] = ("local",)  # targets whose readers have a copy of their own
 PUBLISH = dg.AssetKey(["serving", "duckdb"])
+MODELS = ("silver/", "gold/")  # what dbt builds
 POLL_SECONDS = 0.3
 
 
@@ -90,6 +91,13 @@ class Summary:
     seconds: float
     peak_mb: tuple[float, float]
     report: str | None = None
+
+    @property
+    def is_half_built(self) -> bool:
+        """Whether some tables of silver and gold were built, and others that should have been were not."""
+        return any(row.asset.startswith(MODELS) for row in self.rows) and any(
+            key.to_user_string().startswith(MODELS) for key in self.lacking
+        )
 
 
 @dataclass
@@ -249,7 +257,7 @@ def _with_plain(
     """`runs` with the assets that have no partitions, each where it belongs."""
     placed: list[set[dg.AssetKey]] = [set() for _ in runs]
     for asset in plain:
-        above = _upstream(graph, asset)
+        above = _upstream(graph, asset, ())
         rests_on = [number for number, run in enumerate(runs) if above & run.keys]
         if asset.path[0] == INFRA_PENDING:
             placed[0].add(asset)
@@ -258,20 +266,23 @@ def _with_plain(
     return [replace(run, keys=run.keys | more) for run, more in zip(runs, placed, strict=True)]
 
 
-def go_on(run: PlannedRun, lacking: frozenset[dg.AssetKey], defs: dg.Definitions) -> PlannedRun:
-    """`run` without what rests on `lacking`, of other runs: a source that is down stops what comes from it, and nothing
-    else. So what people read is not published with half of a run in it.
+def go_on(run: PlannedRun, ended: Sequence[Summary], defs: dg.Definitions) -> PlannedRun:
+    """`run` without what rests on what others before it lack: a source that is down stops what comes from it, and
+    nothing else. What people read is published even so, unless there is half of a failed run in silver and gold.
     """
     graph = defs.resolve_asset_graph()
-    return replace(run, keys=frozenset(key for key in run.keys if not _upstream(graph, key) & lacking))
+    lacking = {key for summary in ended for key in summary.lacking}
+    whole = {PUBLISH} if not any(summary.is_half_built for summary in ended) else set()
+    left = {key for key in run.keys - whole if _upstream(graph, key, whole) & lacking}
+    return replace(run, keys=run.keys - left)
 
 
-def _upstream(graph: Any, key: dg.AssetKey) -> set[dg.AssetKey]:
-    """All that an asset rests on."""
+def _upstream(graph: Any, key: dg.AssetKey, up_to: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
+    """All that an asset rests on, and nothing beyond `up_to`."""
     found: set[dg.AssetKey] = set()
     ahead = {key}
     while ahead:
-        ahead = {parent for one in ahead for parent in graph.get(one).parent_keys} - found
+        ahead = {parent for one in ahead - {*up_to} for parent in graph.get(one).parent_keys} - found
         found |= ahead
     return found
 

@@ -40,7 +40,7 @@ MONEY = "$numberDecimal"  # the key that a Decimal128 is stored under, as in Mon
 Json = dict[str, Any]
 
 # The values of a type lie between two values in SQLite, which stores what JSON has no form for as JSON text. Text from
-# `{` on is not told from that, nor a bool from 0 and 1; a timestamp cannot be stored at all.
+# `{` on is not told from that, nor from an array, nor a bool from 0 and 1; the last four cannot be stored at all.
 NUMBERS = (float("-inf"), float("inf"))
 BOOLS = (0, 1 + 1e-9)
 DATES = ('{"$date"', '{"$datf')
@@ -59,6 +59,9 @@ BETWEEN: Mapping[str, tuple[tuple[Any, Any], ...]] = {
     "objectId": (IDS,),
     "binData": (BINARIES,),
     "timestamp": (),
+    "regex": (),
+    "minKey": (),
+    "maxKey": (),
 }
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 from infra_assets.steps import step_failures
 from lake.settings import get_settings
 from orchestration.assets.dbt import DUCKDB_POOL, dbt_build
-from orchestration.automation import behind_checks
+from orchestration.automation import behind_checks, behind_domains
 from orchestration.translators import OWNERS
 
 PUBLISHED = dg.AssetKey(["serving", "duckdb"])
@@ -21,6 +21,15 @@ REPORT = dg.AssetKey(["serving", "kpi_report"])
 
 def _models(layer: str) -> list[dg.AssetKey]:
     return sorted(key for key in dbt_build.keys if key.path[0] == layer)  # gold rests on all of silver
+
+
+def _domains() -> list[dg.AssetSelection]:
+    """Gold, by domain."""
+    gold = _models("gold")
+    return [
+        dg.AssetSelection.assets(*(key for key in gold if key.path[1] == domain))
+        for domain in sorted({key.path[1] for key in gold})
+    ]
 
 
 def build_published_copy(after: Iterable[dg.AssetKey] = ()) -> dg.AssetsDefinition:
@@ -33,7 +42,7 @@ def build_published_copy(after: Iterable[dg.AssetKey] = ()) -> dg.AssetsDefiniti
         kinds={"duckdb"},
         owners=OWNERS,
         pool=DUCKDB_POOL,
-        automation_condition=behind_checks(),
+        automation_condition=behind_domains(_domains()),
         retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
     )
     def published_copy() -> dg.MaterializeResult[Any]:

@@ -29,6 +29,8 @@ RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, j
 ACCOUNTING = "row_accounting"
 DRIFT = "schema_drift"
 PREVIEW_ROWS = 5
+_S = dg.DagsterRunStatus
+UNFINISHED = [_S.QUEUED, _S.NOT_STARTED, _S.STARTING, _S.STARTED, _S.CANCELING]
 WATCHED: Mapping[LoadMode, str] = {"replace": "", "replace_partition": "files", "append": "prefix"}  # of params
 PARTITION_COLUMNS: Mapping[LoadMode, str] = {
     "replace": "",
@@ -124,9 +126,17 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
 
     def _missed(self, context: dg.ScheduleEvaluationContext, due: list[str], tick: str) -> Any:
         """One run for all that was never loaded, however long ago: an hour that failed is asked for again, and the
-        first run brings all there ever was.
+        first run brings all there ever was. A table that is gone, or another target's, was never loaded, whatever
+        Dagster remembers.
         """
-        loaded = context.instance.get_materialized_partitions(self.key)
+        from lake.store import open_store
+
+        unfinished = dg.RunsFilter(job_name=self.job_name, statuses=UNFINISHED)
+        if runs := context.instance.get_run_records(unfinished, limit=1):
+            run = runs[0].dagster_run.run_id
+            return dg.SkipReason(f"run {run} is under way: what it leaves undone is asked for at the next tick")
+        is_there = open_store(get_settings(), "schedule").partitions(self.table.table) is not None
+        loaded = context.instance.get_materialized_partitions(self.key) if is_there else set()
         missing = [key for key in due if key not in loaded]
         if not missing:
             return dg.SkipReason(f"all hours to {due[-1]} are loaded")

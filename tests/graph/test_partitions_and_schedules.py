@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 from dagster._utils.schedules import is_valid_cron_schedule, schedule_execution_time_iterator
 
+from lake.catalog import open_catalog
 from lake.errors import LakeError
+from lake.settings import Settings, get_settings
 from orchestration import project
 from orchestration.partitions import HOURLY, MONTHLY, PARTITIONS, is_month, month_of, range_tags, span_of, span_of_range
 
@@ -168,11 +172,28 @@ def test_nothing_is_loaded_before_a_month_is_due(repository: dg.RepositoryDefini
 
 
 @pytest.fixture
-def hours(repository: dg.RepositoryDefinition) -> Iterator[Callable[[datetime, list[str]], Any]]:
+def lake(tmp_path: Path) -> Iterator[Settings]:
+    """Where the schedules look for tables; there are none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKEGRAPH_HOME", str(tmp_path))
+        get_settings.cache_clear()
+        yield get_settings()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def hours(repository: dg.RepositoryDefinition, lake: Settings) -> Iterator[Callable[[datetime, list[str]], Any]]:
     """What the orders' schedule asks for at a moment, some hours being loaded."""
     with dg.instance_for_test() as instance:
 
-        def ask(at: datetime, loaded: list[str]) -> Any:
+        def ask(at: datetime, loaded: list[str], *, table: bool = True, under_way: bool = False) -> Any:
+            if table:
+                open_catalog(lake).create_namespace_if_not_exists("bronze")
+                open_catalog(lake).create_table_if_not_exists("bronze.shop_orders", pa.schema([("id", pa.string())]))
+            if under_way:
+                job = repository.get_job("load_shop_orders")
+                dg_run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+                assert not dg_run.is_finished
             for key in loaded:
                 event = dg.AssetMaterialization(["bronze", "shop", "orders"], partition=key)
                 instance.report_runless_asset_event(event)
@@ -199,6 +220,21 @@ def test_hours_that_failed_or_were_missed_are_asked_for_again_in_one_run(
     later = hours(at, ["2023-03-31-02:00", "2023-03-31-03:00", "2023-03-31-04:00"])
     assert later.run_requests == []
     assert later.skip_message == "all hours to 2023-03-31-04:00 are loaded"
+
+
+def test_hours_of_a_table_that_is_gone_are_asked_for_again(hours: Callable[..., Any]) -> None:
+    """Dagster remembers them, and the table may be another one: restored, dropped, or another target's."""
+    at = datetime(2023, 3, 31, 3, 5, tzinfo=UTC)
+    loaded = ["2023-03-31-00:00", "2023-03-31-01:00", "2023-03-31-02:00"]
+    (request,) = hours(at, loaded, table=False).run_requests
+    assert request.tags.items() >= range_tags(loaded).items()
+    assert hours(at, loaded).run_requests == []
+
+
+def test_a_load_that_lasts_longer_than_an_hour_is_not_asked_for_twice(hours: Callable[..., Any]) -> None:
+    result = hours(datetime(2023, 3, 31, 3, 5, tzinfo=UTC), [], under_way=True)
+    assert result.run_requests == []
+    assert "is under way" in result.skip_message
 
 
 def test_an_outage_of_days_leaves_no_hole(hours: Callable[[datetime, list[str]], Any]) -> None:
@@ -258,3 +294,18 @@ def test_the_lake_is_kept_every_night_and_its_sources_looked_at_every_morning(
     assert {check.name for check in layer.asset_graph.asset_check_keys} == {"source_freshness"}
     users = strikes(repository, "load_mobility_users_schedule", after, 1)[0]
     assert users.time() < mornings[0].time(), "looked at after the daily load, not before"
+
+
+def test_the_first_hour_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hour since then is an event in Dagster's log when the first run takes all of them."""
+    import subprocess
+    import sys
+
+    said = "from orchestration.partitions import HOURLY, span_of; first = HOURLY.get_first_partition_key(); "
+    said += "print(first, span_of(first).since, span_of(HOURLY.get_partition_keys()[1]).since)"
+    monkeypatch.setenv("LAKEGRAPH_SHOP_FIRST_HOUR", "2026-11-01-07:00")
+    found = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "2026-11-01-07:00 None 2026-11-01 06:00:00+00:00"
+    monkeypatch.setenv("LAKEGRAPH_SHOP_FIRST_HOUR", "2026-11")
+    wrong = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    assert "LAKEGRAPH_SHOP_FIRST_HOUR: Value error, is not an hour like 2023-03-31-00:00" in wrong.stderr

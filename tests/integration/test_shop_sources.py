@@ -769,6 +769,17 @@ def test_a_uri_is_shown_by_its_hosts_alone(uri: str, hosts: str) -> None:
     assert repr(of) == f"Mongo({hosts}, shop)"
 
 
+def test_servers_that_dns_does_not_know_are_looked_up_again(home: Settings) -> None:
+    uri = "mongodb+srv://reader:hunter2@nosuch.invalid/"  # pragma: allowlist secret
+    message = refused(lambda: extract(home.model_copy(update={"shop_mongodb": secret(uri)}), "orders"), transient=True)
+    assert message.startswith("nosuch.invalid: DNS does not tell its servers, after ")
+    assert "hunter2" not in message
+    never = secret("mongodb+srv://reader:hunter2@nosuch.invalid:27017/")  # pragma: allowlist secret
+    message = refused(lambda: extract(home.model_copy(update={"shop_mongodb": never}), "orders"))
+    assert "not a MongoDB URI that can be used" in message
+    assert "hunter2" not in message
+
+
 @pytest.mark.parametrize(
     "uri",
     [
@@ -884,7 +895,9 @@ def test_only_csv_objects_below_the_prefix_are_read(home: Settings, s3: S3StandI
     for key in ("products/_SUCCESS", "products/notes.txt", "stock_movements/x.csv", "products.csv", "products/"):
         put(s3, key, "not,to be\nread")
     put(s3, "products/empty.csv", b"")
-    assert keys(extract(at_s3(home, s3), "products")) == ["a.csv", "b c+é.csv"]
+    put(s3, "products/packed emptiness.csv.gz", gzip.compress(b"", mtime=0))
+    put(s3, "products/of Windows.CSV", PRODUCTS + P1)
+    assert keys(extract(at_s3(home, s3), "products")) == ["a.csv", "b c+é.csv", "of Windows.CSV"]
 
 
 def test_a_listing_of_many_pages_is_read_to_its_end(home: Settings, s3: S3StandIn) -> None:
