@@ -242,7 +242,9 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
     own, child = summary.peak_mb
     console.print(f"{summary.seconds:.1f} s; peak memory {own:,.0f} MB, largest child process {child:,.0f} MB")
     if summary.failed_checks:
-        console.print(f"{len(summary.failed_checks)} of {summary.checks} checks failed:")
+        warnings = all(severity == "WARN" for _, severity, _ in summary.failed_checks)
+        kind = "gave a warning" if warnings else "failed"
+        console.print(f"{len(summary.failed_checks)} of {summary.checks} checks {kind}:")
         for name, severity, description in summary.failed_checks:
             console.print(f"  {severity} {name}: {description}", soft_wrap=True)
     else:
@@ -293,7 +295,7 @@ def query(
     else:
         from rich.table import Table
 
-        caption = f"{rows.num_rows:,} rows"
+        caption = f"{rows.num_rows:,} row{'' if rows.num_rows == 1 else 's'}"
         if rows.num_rows > MAX_PRINTED:
             caption = f"the first {MAX_PRINTED:,} of {caption}; --format csv prints all"
             rows = rows.slice(0, MAX_PRINTED)

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import get_args
 
 from dlt_sources.files import redact
+from dlt_sources.shop import mongo_of
 from infra_assets import check_access, resources
 from infra_assets.plan import plan_all
 from lake.errors import LakeError
-from lake.settings import Settings, Target
+from lake.settings import Endpoint, Settings, Target
 
 PYTHONS = (3, 11), (3, 14)
 PACKAGES = (
@@ -99,11 +101,13 @@ def _disk(settings: Settings) -> Finding:
 
 def _sources(settings: Settings) -> list[Finding]:
     findings = []
-    for name in ("tlc_base", "users_api"):
+    for name in get_args(Endpoint):
         try:
-            findings.append(Finding(name, True, redact(settings.endpoint(name))))
+            where = mongo_of(settings).hosts if name == "shop_mongodb" else redact(settings.endpoint(name))
+            findings.append(Finding(name, True, where))
         except LakeError as error:
-            findings.append(Finding(name, False, str(error).removeprefix(f"{name}: ")))
+            needed = settings.sources == "sandbox" or not name.startswith("shop_")  # who has no shop needs none
+            findings.append(Finding(name, False, str(error).removeprefix(f"{name}: "), needed))
     return findings
 
 

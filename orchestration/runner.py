@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,7 +151,12 @@ def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
     try:
         keys = parse_selection(text).resolve(graph)
     except DagsterInvalidSubsetError as error:
-        raise LakeError(f"--select {text!r}: {str(error).splitlines()[0]}") from error
+        known = [key.to_user_string() for key in graph.get_all_asset_keys()]
+        near = [word for name in words for word in get_close_matches(name.strip("+"), known, 1)]
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise LakeError(
+            f"--select {text!r}: there is no such asset; `lakegraph assets` lists all keys{hint}"
+        ) from error
     if not keys:
         raise LakeError(f"--select {text!r} selects nothing; `lakegraph assets` lists all keys")
     return set(keys)
@@ -254,13 +260,18 @@ def plan_runs(
 def _with_plain(
     runs: list[PlannedRun], plain: set[dg.AssetKey], left_out: set[dg.AssetKey], graph: Any
 ) -> list[PlannedRun]:
-    """`runs` with the assets that have no partitions, each where it belongs."""
+    """`runs` with the assets that have no partitions: each in the last run that makes what it rests on. The published
+    copy is in each of those, for a run's summary tells what silver says, and reads it there.
+    """
     placed: list[set[dg.AssetKey]] = [set() for _ in runs]
     for asset in plain:
         above = _upstream(graph, asset, ())
         rests_on = [number for number, run in enumerate(runs) if above & run.keys]
         if asset.path[0] == INFRA_PENDING:
             placed[0].add(asset)
+        elif rests_on and asset == PUBLISH:
+            for number in rests_on:
+                placed[number].add(asset)
         elif rests_on or not above & left_out:
             placed[max(rests_on, default=-1)].add(asset)
     return [replace(run, keys=run.keys | more) for run, more in zip(runs, placed, strict=True)]

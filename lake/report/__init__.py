@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lake.errors import LakeError
+from lake.report.mobility import SECTIONS as MOBILITY
 from lake.report.page import Answer, page
-from lake.report.sections import SECTIONS, Section
+from lake.report.sections import Section
+from lake.report.shop import SECTIONS as SHOP
 
 if TYPE_CHECKING:
     import duckdb
 
 __all__ = ["SECTIONS", "Section", "render"]
 
+SECTIONS = (*MOBILITY, *SHOP)
 _TABLES = re.compile(r"\{([\w.*]+)(?::([\w,\s]+))?\}")
 
 

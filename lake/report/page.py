@@ -22,6 +22,7 @@ from lake.report.sections import Figure, Section
 # A service keeps its colour in every chart; any other series takes the next one of the palette.
 COLOURS = {"yellow": "#e0a100", "green": "#1f9d63", "fhvhv": "#3b6fd4", "fhv": "#9a5fc9"}
 PALETTE = ("#3b6fd4", "#e07b39", "#1f9d9d", "#c75b96", "#7a8699", "#9a5fc9", "#b39b2f", "#4fa3e0")
+MONEY = ("$", "\N{EURO SIGN}")  # units that stand before their number, without cents
 MOST_ROWS = 400  # of the table under a chart
 NOTHING = "\N{EN DASH}"
 
@@ -58,8 +59,8 @@ def show(value: Any, unit: str = "") -> str:
         return str(value)
     if unit == "%":
         return f"{100 * value:,.2f} %"
-    text = f"{value:,.0f}" if unit == "$" or value == int(value) else f"{value:,.2f}"
-    return text.replace("-", "-$", 1) if unit == "$" and value < 0 else f"${text}" if unit == "$" else text
+    text = f"{abs(value):,.0f}" if unit in MONEY or value == int(value) else f"{abs(value):,.2f}"
+    return f"{'-' if value < 0 else ''}{unit if unit in MONEY else ''}{text}"
 
 
 def _tiles(answers: Sequence[Answer]) -> str:
@@ -116,7 +117,7 @@ def _axis(column: str, kind: str) -> dict[str, Any]:
     }
     if kind == "value":
         axis |= {"rangemode": "tozero", "tickformat": ".1%" if unit == "%" else ",", "nticks": 6}
-        axis |= {"tickprefix": "$"} if unit == "$" else {}
+        axis |= {"tickprefix": unit} if unit in MONEY else {}
     return axis
 
 

@@ -18,9 +18,26 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = "<img src=x onerror=alert(1)> & </script><script>alert(2)</script>"
 
 
+SHOP = """
+    CREATE TABLE gold.shop_orders_daily AS SELECT DATE '2023-03-31' AS order_date, 4 AS orders, 100.50 AS net_revenue,
+        -20.00 AS refunds, 120.50 AS gross_revenue, 0.50 AS discount;
+    CREATE TABLE gold.shop_product_performance AS
+    FROM (VALUES ('p1', 'Tee', 'tops', 70.25), ('p2', 'Tee', 'tops', 9.75), ('p3', 'Coat', NULL, 90.00))
+        AS p (product_id, name, category, revenue);
+    CREATE TABLE gold.shop_customer_lifetime_value AS
+    FROM (VALUES ('FR', 'vip', 60.00), ('FR', 'new', 20.00), (NULL, 'new', 90.00)) AS c (country, segment, lifetime_value);
+    CREATE TABLE gold.shop_stock_on_hand AS SELECT 'p1' AS product_id, 'Tee' AS product_name, 'LYS2' AS warehouse,
+        -3 AS on_hand, 5 AS sold, TIMESTAMP '2023-03-31 18:00:00' AS last_moved_at;
+""" + "".join(
+    f"CREATE TABLE silver.shop_{name}__accounting AS SELECT DATE '2023-03-31' AS source_day, 10 AS bronze_rows, 7 AS "
+    "live_rows, 1 AS rejected_rows, 1 AS deleted_rows, 1 AS superseded_rows, 0 AS repeated_rows, 0 AS unaccounted_rows;"
+    for name in ("customers", "orders", "products", "reviews", "stock_movements")
+)
+
+
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    """A published file as dbt would build it: three services, two months."""
+    """A published file as dbt would build it: three services, two months, and a day of the shop."""
     path = tmp_path / "published.duckdb"
     with duckdb.connect(str(path)) as db:
         db.execute("CREATE SCHEMA gold; CREATE SCHEMA silver")
@@ -69,6 +86,7 @@ def published(tmp_path: Path) -> Path:
                 FROM (VALUES ('pickup_after_dropoff', 60), ('zone_missing', 25), ('negative_fare', 12))
                     AS r (reason, rows), range(rows)
             """)
+        db.execute(SHOP)
     return path
 
 
@@ -101,9 +119,17 @@ def test_numbers_come_from_the_tables(published: Path, tmp_path: Path) -> None:
         "Services": "3",
         "Months": "2",
         "Rejected share": "0.90 %",
+        "Orders": "4",
+        "Net revenue": "€100",
+        "Refunds": "-€20",
+        "Average basket": "€30",
     }
     charts = list(figures(page).values())
-    assert len(charts) == 8
+    assert len(charts) == 12
+    products = charts[10]["data"][0]
+    assert list(zip(products["y"], products["x"], strict=True)) == [("Coat", 90.0), ("Tee", 80.0)]
+    countries = {trace["name"]: dict(zip(trace["y"], trace["x"], strict=True)) for trace in charts[11]["data"]}
+    assert countries == {"new": {"Unknown": 90.0, "FR": 20.0}, "vip": {"FR": 60.0}}
     per_day = {trace["name"]: trace for trace in charts[0]["data"]}
     assert per_day.keys() == {"yellow", "green", "fhvhv"}
     assert per_day["yellow"]["x"][0] == "2024-01-01"
@@ -148,7 +174,7 @@ def test_a_section_without_tables_is_named_in_the_footer(published: Path, tmp_pa
         "Users by city (gold.mobility_users_by_city)."
     ) in page
     assert "Where do the users live?" not in page
-    assert len(figures(page)) == 6
+    assert len(figures(page)) == 10
 
 
 def test_an_empty_table_is_no_error(published: Path, tmp_path: Path) -> None:
@@ -194,6 +220,6 @@ def test_a_browser_draws_every_chart_from_disk(published: Path, tmp_path: Path) 
         [str(CHROMIUM), *switches.split(), f"--user-data-dir={tmp_path / 'profile'}", out.as_uri()],
         check=True, capture_output=True, text=True, timeout=90,
     ).stdout  # fmt: skip
-    assert len(re.findall(r'class="chart js-plotly-plot"', dom)) == 8
+    assert len(re.findall(r'class="chart js-plotly-plot"', dom)) == 12
     assert dom.count("<img") == 0
     assert "<script>alert" not in dom
