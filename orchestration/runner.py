@@ -174,8 +174,9 @@ def needed_besides(keys: set[dg.AssetKey], defs: dg.Definitions, settings: Setti
     return (extra & defs.resolve_asset_graph().get_all_asset_keys()) - keys
 
 
-def _publish_last(defs: dg.Definitions, keys: set[dg.AssetKey]) -> dg.Definitions:
-    """`defs` for one run over `keys`, in which publishing waits for every table of the run.
+def _for_one_run(defs: dg.Definitions, keys: set[dg.AssetKey]) -> dg.Definitions:
+    """`defs` for one run over `keys`: dbt is not started once more to find fresh what was just loaded, and publishing
+    waits for every table of the run.
 
     In the graph it rests on gold, which rests on the rest; but a selection without gold (`bronze/mobility/users`)
     leaves it without anything to wait for, and the copy would be published first.
@@ -184,6 +185,8 @@ def _publish_last(defs: dg.Definitions, keys: set[dg.AssetKey]) -> dg.Definition
 
     from orchestration.assets.serving import build_published_copy
 
+    checks = [c for c in defs.asset_checks or [] if SOURCE_FRESHNESS not in {key.name for key in c.check_keys}]
+    defs = replace(defs, asset_checks=checks)
     if PUBLISH not in keys:
         return defs
     last = build_published_copy(key for key in keys if key.path[0] in LAYERS)
@@ -400,21 +403,20 @@ def materialize(
     keys, tags = set(run.keys), dict(run.tags)
     run_id = make_new_run_id()
     started = time.perf_counter()
-    checks = {
-        check
-        for check in defs.resolve_asset_graph().asset_check_keys
-        if check.asset_key in keys and check.name != SOURCE_FRESHNESS  # it starts dbt once more, to find fresh what is
-    }
-    job = _publish_last(defs, keys).resolve_implicit_global_asset_job_def()
-    job = job.get_subset(asset_selection=keys, asset_check_selection=checks)
+    job = _for_one_run(defs, keys).resolve_implicit_global_asset_job_def()
     with open_instance(settings) as instance:
         stop = threading.Event()
         bury_dead_runs(instance)
         follower = threading.Thread(target=_follow, args=(instance, run_id, show, stop), daemon=True)
         follower.start()
         try:
+            # The run's record names the assets: automation asks for nothing again that the same run has made.
             result = job.execute_in_process(
-                instance=instance, tags={**tags, **process_tag()}, run_id=run_id, raise_on_error=False
+                instance=instance,
+                asset_selection=sorted(keys),
+                tags={**tags, **process_tag()},
+                run_id=run_id,
+                raise_on_error=False,
             )
         finally:
             stop.set()

@@ -161,6 +161,21 @@ def again(demo: Demo) -> dict[str, Any]:
     return {"before": before, "after": bronze_snapshots(demo.home), "contents": demo.home.contents()}
 
 
+def test_the_record_of_a_run_names_what_it_was_of(demo):
+    """The fault: it named nothing, so automation made again, behind each run, what the run had just made."""
+    from orchestration.runner import open_instance
+
+    with open_instance(demo.home.settings) as instance:
+        (record,) = instance.get_run_records(limit=1, ascending=True)
+    named = {key.to_user_string() for key in record.dagster_run.asset_selection or ()}
+    assert named >= {
+        "bronze/mobility/users",
+        "silver/mobility/green_trips",
+        "gold/mobility/trips_by_hour",
+        "serving/duckdb",
+    }
+
+
 def test_a_second_run_gives_the_same_tables(demo: Demo, again):
     assert again["contents"] == demo.after
 
