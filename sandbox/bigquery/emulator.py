@@ -56,6 +56,7 @@ LEAST_BILLED = 10 * MEGABYTE
 HALF_HOUR_MS = "1800000"
 GZIP = b"\x1f\x8b"
 HTTP_NOT_FOUND = 404
+REPLACING = 20  # attempts of a question while a table is being replaced
 MORE_STATUSES = {"bytesBilledLimitExceeded": (400, "INVALID_ARGUMENT"), "backendError": (503, "UNAVAILABLE")}
 
 _downloads: ContextVar[Path] = ContextVar("downloads")
@@ -491,6 +492,19 @@ def billed(size):
 _statement = query._statement
 
 
+def patient_statement(cursor, tree, *arguments):
+    """Run a statement; a question is asked again if a table is just being replaced: two steps here, one in BigQuery."""
+    named = isinstance(tree, exp.Query) and all(table.db for table in tree.find_all(exp.Table))
+    for _ in range(REPLACING):
+        try:
+            return _statement(cursor, tree, *arguments)
+        except BigQueryError as error:
+            if not named or "must be qualified with a dataset" not in str(error):
+                raise
+        time.sleep(0.1)
+    return _statement(cursor, tree, *arguments)
+
+
 def counted_statement(cursor, tree, context, destination, config, dry_run, isolated):
     """Run a statement and report its bytes and time; refuse it beyond `maximumBytesBilled`."""
     size = scanned(tree, context)
@@ -501,7 +515,7 @@ def counted_statement(cursor, tree, context, destination, config, dry_run, isola
             f"Query exceeded limit for bytes billed: {limit}. {billed(size)} or higher required.",
         )
     began = time.monotonic()
-    statistics = _statement(cursor, tree, context, destination, config, dry_run, isolated)
+    statistics = patient_statement(cursor, tree, context, destination, config, dry_run, isolated)
     return statistics.replace(
         totalBytesProcessed=str(size),
         totalBytesBilled="0" if dry_run else str(billed(size)),
