@@ -46,7 +46,7 @@ ACCOUNTS = "load_accounts"
 LOADED_AT = "_loaded_at"
 EVER = "DATE '0001-01-01'"  # a partition filter that leaves nothing out
 # Of transactions, in BigQuery's words and the stand-in's; and of two that replace one table at once.
-LOST_RACES = ("concurrent update", "Failed to commit", "Not found: Table")
+LOST_RACES = ("concurrent update", "Failed to commit", "Not found: Table", "violates primary key constraint")
 NEW_COLUMNS = "lakegraph.new-columns"  # metadata of an object: name → GoogleSQL type
 TURN_SUFFIX = "__turn"  # of the table that loads which append take turns on
 ATTEMPTS = 8  # of a statement that another one stands in the way of
