@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     )
     http_timeout_seconds: float = Field(30.0, gt=0, description="Timeout of one HTTP request.")
     http_attempts: int = Field(4, ge=1, description="Attempts of one request to a source before it fails.")
+    export_keep_days: int = Field(
+        7, ge=0, description="Days that an exported snapshot stays after another has taken its place."
+    )
     duckdb_memory_limit: str = Field("750MB", description="DuckDB's memory limit in each process.")
     gcp_project: str | None = Field(None, description="Google Cloud project; GOOGLE_CLOUD_PROJECT is taken too.")
     gcp_location: str = Field("US", description="Location of datasets, bucket and connection.")
@@ -181,6 +184,11 @@ class Settings(BaseSettings):
     def published_path(self) -> Path:
         """DuckDB file that people read; replaced whole, never written in place."""
         return self.home / "duckdb" / "published.duckdb"
+
+    @property
+    def exports(self) -> Path:
+        """Snapshots of gold as Parquet, on the embedded target."""
+        return self.home / "exports"
 
     @property
     def staging(self) -> Path:

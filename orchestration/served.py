@@ -1,0 +1,101 @@
+"""Which gold tables reach people, and how: dbt's manifest read once, as frozen objects.
+
+What belongs here: `meta.lakegraph.serving` of a gold model, and its contract. What does not: doing anything with them.
+
+Every gold table is served; a model says only what differs:
+
+    meta:
+      lakegraph:
+        serving:
+          shapes:                       # the table in another shape, for a consumer who needs it
+            - name: shop_orders_monthly
+              description: …
+              sql: select … from shop_orders_daily
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lake.errors import LakeError
+from lake.exports import Shape
+from orchestration.project import dbt_project
+from orchestration.translators import asset_key
+
+LAYER = "gold"
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    sql: str
+    description: str = ""
+
+
+class _Serving(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shapes: tuple[_Shape, ...] = ()
+
+
+@dataclass(frozen=True)
+class Served:
+    """A gold table that is served.
+
+    Attributes:
+        table: its name in the schema `gold`.
+        key: its asset.
+        description: its first sentence says what it holds.
+        columns: its contract: name → type, as dbt has it.
+        shapes: what else is made of it.
+    """
+
+    table: str
+    key: dg.AssetKey
+    description: str
+    columns: Mapping[str, str]
+    shapes: tuple[Shape, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def served_tables() -> tuple[Served, ...]:
+    """All of them, in the order of their names.
+
+    Raises:
+        LakeError: a model's `serving` says what cannot be; names the model and what is wrong.
+    """
+    return read_served(json.loads(dbt_project.manifest_path.read_text()))
+
+
+def read_served(manifest: Mapping[str, Any]) -> tuple[Served, ...]:
+    """As `served_tables`, of a manifest."""
+    models = (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
+    found = sorted((_served(node) for node in models if node["schema"] == LAYER), key=lambda one: one.table)
+    names = [name for one in found for name in (one.table, *(shape.name for shape in one.shapes))]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise LakeError(f"dbt_project: {twice[0]}: two tables, or shapes of them, have this name")
+    return tuple(found)
+
+
+def _served(node: Mapping[str, Any]) -> Served:
+    name = node["name"]
+    said = (node["config"].get("meta") or {}).get("lakegraph", {}).get("serving", {})
+    try:
+        serving = _Serving.model_validate(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise LakeError(f"dbt_project: {name}: meta.lakegraph.serving.{place}: {first['msg']}") from error
+    return Served(
+        table=name,
+        key=asset_key(LAYER, name),
+        description=" ".join(node["description"].split()),
+        columns={column["name"]: column["data_type"] for column in node["columns"].values()},
+        shapes=tuple(Shape(one.name, name, one.sql, one.description) for one in serving.shapes),
+    )
