@@ -20,12 +20,12 @@ from typing import Any, Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lake.errors import LakeError
+from lake.errors import LakeError, NotConfiguredError
 
 Target = Literal["local", "gcp"]
 Sources = Literal["sandbox", "live"]
 
-Endpoint = Literal["tlc_base", "users_api", "shop_mongodb", "shop_s3"]
+Endpoint = Literal["tlc_base", "users_api", "shop_mongodb", "shop_s3", "starrocks"]
 
 AWS_S3 = "https://s3.amazonaws.com"  # stands for AWS itself: the region's own endpoint is the client's to find
 LIVE_ENDPOINTS: dict[Endpoint, str | None] = {
@@ -33,6 +33,7 @@ LIVE_ENDPOINTS: dict[Endpoint, str | None] = {
     "users_api": "https://jsonplaceholder.typicode.com",
     "shop_mongodb": None,
     "shop_s3": AWS_S3,
+    "starrocks": None,
 }
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
@@ -102,6 +103,16 @@ class Settings(BaseSettings):
     )
     shop_read_timeout_seconds: float = Field(
         60.0, gt=0, description="How long an answer of the shop's MongoDB or S3 may stall."
+    )
+    starrocks: SecretStr | None = Field(
+        None, description="StarRocks, where gold is served: mysql://user:password@host:9030, with ?tls=true for TLS."
+    )
+    starrocks_database: str = Field("gold", description="StarRocks' database that the exported tables are in.")
+    starrocks_connect_timeout_seconds: float = Field(
+        10.0, gt=0, description="How long StarRocks may take to take a connection."
+    )
+    starrocks_read_timeout_seconds: float = Field(
+        60.0, gt=0, description="How long an answer of StarRocks may stall, and a query may run."
     )
     http_timeout_seconds: float = Field(30.0, gt=0, description="Timeout of one HTTP request.")
     http_attempts: int = Field(4, ge=1, description="Attempts of one request to a source before it fails.")
@@ -226,12 +237,12 @@ class Settings(BaseSettings):
         return self.sandbox_home / "endpoints.json"
 
     def endpoint(self, name: Endpoint) -> str:
-        """The URL (or folder) of a source system.
+        """The URL (or folder) of a source system, or of one that is served.
 
         An explicit setting wins; else `sources` decides: the running sandbox or the live system.
 
         Raises:
-            LakeError: the sandbox is asked for and does not run, or the live system must be set and is not.
+            NotConfiguredError: the sandbox is asked for and does not run, or the live system must be set and is not.
         """
         explicit: str | SecretStr | None = getattr(self, name)
         if isinstance(explicit, SecretStr):
@@ -241,7 +252,7 @@ class Settings(BaseSettings):
         if self.sources == "live":
             if url := LIVE_ENDPOINTS[name]:
                 return url
-            raise LakeError(
+            raise NotConfiguredError(
                 f"{name}: LAKEGRAPH_SOURCES is live, and there is no public one; set LAKEGRAPH_{name.upper()}"
             )
         try:
@@ -249,7 +260,7 @@ class Settings(BaseSettings):
             return running[name]
         except (FileNotFoundError, KeyError):
             hint = f"start it with `lakegraph sandbox up`, or set LAKEGRAPH_{name.upper()} or LAKEGRAPH_SOURCES=live"
-            raise LakeError(f"{name}: the sandbox is not running under {self.home}; {hint}") from None
+            raise NotConfiguredError(f"{name}: the sandbox is not running under {self.home}; {hint}") from None
 
     def gcp(self) -> GcpTarget:
         """The cloud's part of the settings.

@@ -15,6 +15,7 @@ from dlt_sources.files import redact
 from dlt_sources.shop import mongo_of
 from infra_assets import check_access, resources
 from infra_assets.plan import plan_all
+from infra_assets.starrocks.client import StarRocks
 from lake.errors import LakeError
 from lake.settings import Endpoint, Settings, Target
 
@@ -57,6 +58,7 @@ def examine(settings: Settings, emulator: Callable[[], tuple[bool, str]] | None 
         _disk(settings),
         *_sources(settings),
         *_TARGETS[settings.target](settings),
+        _starrocks(settings),
         _browser(),
         *([Finding("bigquery emulator", *emulator(), needed=False)] if emulator else []),
     ]
@@ -109,6 +111,17 @@ def _sources(settings: Settings) -> list[Finding]:
             needed = settings.sources == "sandbox" or not name.startswith("shop_")  # who has no shop needs none
             findings.append(Finding(name, False, str(error).removeprefix(f"{name}: "), needed))
     return findings
+
+
+def _starrocks(settings: Settings) -> Finding:
+    """Where gold is served; without it, it is exported and registered nowhere."""
+    name = "starrocks"
+    try:
+        server = StarRocks.from_settings(settings)
+        ((version,),) = server.query("SELECT current_version()")
+    except LakeError as error:
+        return Finding(name, False, str(error).removeprefix(f"{name}: "), needed=False)
+    return Finding(name, True, f"{server.address}, version {version}")
 
 
 def _embedded(_settings: Settings) -> list[Finding]:

@@ -1,9 +1,9 @@
 """Start, find and stop the sandbox's processes: a registry of stand-ins, and `up`, `down`, `status` over it.
 
 What belongs here: the life of a stand-in's process, whatever it plays, and the environment variables that lead the
-official clients to it. What does not: what it plays (`sandbox.server`, `sandbox.mongodb`, `sandbox.s3`, `sandbox.gcp`,
-`sandbox/bigquery`) and the data it serves (`sandbox.tlc`, `sandbox.shop`). A further one joins by an entry in
-`STAND_INS`.
+official clients to it. What does not: what it plays (`sandbox.server`, `sandbox.mongodb`, `sandbox.s3`,
+`sandbox.starrocks`, `sandbox.gcp`, `sandbox/bigquery`) and the data it serves (`sandbox.tlc`, `sandbox.shop`). Another
+joins by an entry in `STAND_INS`.
 
 A process is ours if its record (`<sandbox_home>/<name>.json`) has both its id and its start time, so that an
 id the system gave to another process is never taken for ours, nor killed. It is up once `/health` gives the
@@ -155,6 +155,9 @@ STAND_INS: tuple[StandIn, ...] = (
     # those of the shop make their data themselves, beside the making of the sources'
     StandIn("mongodb", ("shop_mongodb",), "shop_mongodb", _prepare_nothing, _module("sandbox.mongodb")),
     StandIn("s3", ("shop_s3",), "shop_s3", _prepare_nothing, _module("sandbox.s3")),
+    StandIn(
+        "starrocks", ("starrocks", "starrocks_http"), "starrocks_http", _prepare_nothing, _module("sandbox.starrocks")
+    ),
     StandIn("sources", ("tlc_base", "users_api"), "users_api", _prepare_sources, _module("sandbox.server")),
     StandIn(
         "gcp",

@@ -135,14 +135,16 @@ def test_apply_does_what_plan_says_and_drift_is_what_is_missing(home, here):
 def test_the_sandbox_outlives_its_command_and_is_found_again(tmp_path, here):
     home = Home(tmp_path / "home", "")  # an empty variable is as good as none: the sandbox decides
     home.users_api = ""
-    assert here(home, "sandbox", "status").out == "mongodb: stopped\ns3: stopped\nsources: stopped\n"
+    assert (
+        here(home, "sandbox", "status").out == "mongodb: stopped\ns3: stopped\nstarrocks: stopped\nsources: stopped\n"
+    )
     assert here(home, "sandbox", "status").code == 1
     assert here(home, "sandbox", "down").out == "was not running\n"
     try:
         up = home.run("sandbox", "up")
         assert up.code == 0, up.err
         urls = dict(line.split(": ") for line in up.out.splitlines())
-        assert urls.keys() == {"shop_mongodb", "shop_s3", "tlc_base", "users_api"}
+        assert urls.keys() == {"shop_mongodb", "shop_s3", "starrocks", "starrocks_http", "tlc_base", "users_api"}
         status = here(home, "sandbox", "status")
         assert status.code == 0
         assert f"sources: running {urls['users_api']} pid " in status.out
@@ -151,6 +153,7 @@ def test_the_sandbox_outlives_its_command_and_is_found_again(tmp_path, here):
         doctor = here(home, "doctor")
         assert doctor.code == 0
         assert f"ok       tlc_base: {urls['tlc_base']}" in doctor.out.splitlines()
+        assert "ok       starrocks: 127.0.0.1:" in doctor.out
     finally:
         down = here(home, "sandbox", "down")
     assert (down.code, down.out) == (0, "stopped\n")

@@ -23,7 +23,7 @@ from sandbox.serving import publish, read_endpoints, withdraw
 from sandbox.users import USERS
 
 MONTHS = ("2023-01",)
-EVERYWHERE = ("shop_mongodb", "shop_s3", "tlc_base", "users_api")
+EVERYWHERE = ("shop_mongodb", "shop_s3", "starrocks", "tlc_base", "users_api")
 ROWS = {"yellow": 200, "green": 100, "fhv": 100}
 
 
@@ -215,7 +215,8 @@ def test_up_status_down(settings):
     assert control.down(settings) is False
 
     endpoints = start(settings)
-    assert endpoints == {name: settings.endpoint(name) for name in EVERYWHERE}
+    assert endpoints.keys() == {*EVERYWHERE, "starrocks_http"}
+    assert {name: endpoints[name] for name in EVERYWHERE} == {name: settings.endpoint(name) for name in EVERYWHERE}
     running = status(settings)
     assert (running.state, running.url) == ("running", endpoints["users_api"])
     assert os.getsid(running.pid) == running.pid != os.getsid(0)
