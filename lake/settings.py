@@ -71,6 +71,21 @@ class GcpTarget:
         return f"gs://{self.bucket}/lake"
 
 
+@dataclass(frozen=True)
+class SupersetServer:
+    """The Superset that shows gold; every part is set.
+
+    Attributes:
+        url: where it is, without a slash at its end.
+        user: who imports.
+        password: that user's.
+    """
+
+    url: str
+    user: str
+    password: SecretStr
+
+
 class Settings(BaseSettings):
     """One run's settings. Environment variables: the field's name in upper case after `LAKEGRAPH_`."""
 
@@ -142,6 +157,18 @@ class Settings(BaseSettings):
     alert_smtp: SecretStr | None = Field(None, description="smtp://[user:password@]host:port of the mail server.")
     alert_mail_from: str = Field("lakegraph@localhost", description="Sender of alert mails.")
     alert_mail_to: str | None = Field(None, description="Recipients of alert mails, separated by commas.")
+    superset_url: str | None = Field(
+        None, description="URL of the Superset that shows gold; unset, the one that `lakegraph superset up` started."
+    )
+    superset_user: str = Field("admin", description="Who imports dashboards into Superset.")
+    superset_password: SecretStr | None = Field(
+        None, description="That user's password; that of the Superset of this home is known."
+    )
+    superset_database: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy URI under which Superset reads gold, as in starrocks://host:9030/default_catalog.gold; "
+        "unset, the published DuckDB copy.",
+    )
     ui_url: str = Field("http://127.0.0.1:3000", description="Where the Dagster UI is, for links in alerts.")
 
     @field_validator("gcp_bucket", "shop_bucket")
@@ -166,6 +193,13 @@ class Settings(BaseSettings):
     def _connection_id(cls, value: str) -> str:
         if not CONNECTION.fullmatch(value):
             raise ValueError("is not a connection id: letters, digits, underscores and dashes")
+        return value
+
+    @field_validator("superset_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("is not a URL: http:// or https://")
         return value
 
     @field_validator("home")
@@ -227,6 +261,16 @@ class Settings(BaseSettings):
         return self.home / "reports"
 
     @property
+    def superset_home(self) -> Path:
+        """State of the Superset that `lakegraph superset up` starts."""
+        return self.home / "superset"
+
+    @property
+    def superset_password_file(self) -> Path:
+        """The password of that Superset's administrator; only its owner can read the file."""
+        return self.superset_home / "admin_password"
+
+    @property
     def sandbox_home(self) -> Path:
         """Generated sample sources and the stand-ins' state."""
         return self.home / "sandbox"
@@ -256,11 +300,46 @@ class Settings(BaseSettings):
                 f"{name}: LAKEGRAPH_SOURCES is live, and there is no public one; set LAKEGRAPH_{name.upper()}"
             )
         try:
-            running: dict[str, str] = json.loads(self.endpoints_file.read_text())
-            return running[name]
-        except (FileNotFoundError, KeyError):
+            return self._running()[name]
+        except KeyError:
             hint = f"start it with `lakegraph sandbox up`, or set LAKEGRAPH_{name.upper()} or LAKEGRAPH_SOURCES=live"
             raise NotConfiguredError(f"{name}: the sandbox is not running under {self.home}; {hint}") from None
+
+    def superset(self) -> SupersetServer:
+        """Where dashboards are imported, and as whom: the Superset that is set, else the running one of this home.
+
+        Raises:
+            LakeError: none is set and none runs, or a password is missing.
+        """
+        url = self.superset_url or self._running().get("superset_url")
+        if url is None:
+            raise LakeError(
+                f"superset: none runs under {self.home}; start it with `lakegraph superset up`, or set "
+                "LAKEGRAPH_SUPERSET_URL"
+            )
+        password = self.superset_password
+        file = self.superset_password_file
+        if password is None and url == self._running().get("superset_url") and file.exists():
+            password = SecretStr(file.read_text().strip())
+        if password is None:
+            raise LakeError(f"superset {url}: no password; set LAKEGRAPH_SUPERSET_PASSWORD to that of its user")
+        return SupersetServer(url.rstrip("/"), self.superset_user, password)
+
+    @property
+    def superset_database_uri(self) -> SecretStr:
+        """The SQLAlchemy URI under which Superset reads gold: as set, or of the published copy, read-only."""
+        if self.superset_database is not None:
+            return self.superset_database
+        options = f"access_mode=read_only&memory_limit={self.duckdb_memory_limit}"
+        return SecretStr(f"duckdb:///{self.published_path}?{options}")
+
+    def _running(self) -> dict[str, str]:
+        """The endpoints file: setting name → URL of what runs here."""
+        try:
+            running: dict[str, str] = json.loads(self.endpoints_file.read_text())
+        except FileNotFoundError:
+            return {}
+        return running
 
     def gcp(self) -> GcpTarget:
         """The cloud's part of the settings.

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dagster import Definitions
     from rich.console import Console
 
+    from infra_assets.superset.bundle import Tree
+    from lake.settings import Settings
     from orchestration.runner import Summary
 
 app = typer.Typer(
@@ -38,8 +40,10 @@ infra_app = typer.Typer(no_args_is_help=True, help="Infrastructure: what is plan
 sandbox_app = typer.Typer(
     no_args_is_help=True, help="Loopback stand-ins of the source systems, with generated sample data."
 )
+superset_app = typer.Typer(no_args_is_help=True, help="Dashboards: the files of dashboards/ in a running Superset.")
 app.add_typer(infra_app, name="infra")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(superset_app, name="superset")
 
 
 MAX_PRINTED = 1_000  # rows of a table on the screen
@@ -396,11 +400,77 @@ def sandbox_env() -> None:
     import shlex
 
     from sandbox import control
-    from sandbox.serving import read_endpoints
+    from sandbox.endpoints import read_endpoints
 
     settings = get_settings()
     for name, value in control.environment(settings, read_endpoints(settings.endpoints_file)).items():
         typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@superset_app.command("up")
+def superset_up(
+    port: Annotated[int, typer.Option(help="Port on loopback; a free one if it is taken, or 0.")] = 8088,
+) -> None:
+    """Install and start a Superset of your own, import the dashboards, and say how to log in."""
+    from infra_assets.superset import validation
+    from sandbox import superset_server
+
+    settings = get_settings()
+    if settings.superset_url:
+        raise LakeError(
+            f"superset: LAKEGRAPH_SUPERSET_URL is {settings.superset_url}; import into that one with "
+            "`lakegraph superset import`, or unset it to start one here"
+        )
+    if settings.superset_database is None and not settings.published_path.exists():
+        raise LakeError(f"superset: nothing is published at {settings.published_path}; run `make demo` first")
+    tree = validation.load()
+    with _console(stderr=True).status("installing and starting Superset"):
+        running = superset_server.up(settings, port=port)
+    failed = _import_dashboards(settings, tree)
+    password = running.password_file.read_text().strip()
+    typer.echo(f"log in as {running.user} with the password {password} (kept in {running.password_file})")
+    typer.echo(f"stop it with `lakegraph superset down`; its log: {running.log}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@superset_app.command("down")
+def superset_down() -> None:
+    """Stop the Superset that `up` started; what is in it stays."""
+    from sandbox import superset_server
+
+    typer.echo("stopped" if superset_server.down(get_settings()) else "was not running")
+
+
+@superset_app.command("import")
+def superset_import() -> None:
+    """Import the dashboards into the Superset that is set, or that runs here; remove what is no longer in the files."""
+    from infra_assets.superset import validation
+
+    if _import_dashboards(get_settings(), validation.load()):
+        raise typer.Exit(1)
+
+
+def _import_dashboards(settings: "Settings", tree: "Tree") -> bool:
+    """Import, and ask every dataset; whether one failed to answer."""
+    from infra_assets.superset.client import connect
+
+    with connect(settings) as superset:
+        pruned = superset.deploy(tree)
+        answers = superset.answers(tree.datasets)
+        shown = {dashboard.title: superset.show(dashboard.slug) for dashboard in tree.dashboards}
+    failed = [answer for answer in answers if answer.error]
+    if failed:
+        sys.stderr.write(f"error: {len(failed)} of {len(answers)} datasets do not answer\n")
+        for answer in failed:
+            sys.stderr.write(f"{answer.relation}: {answer.error}\n")
+    for path in pruned.removed:
+        typer.echo(f"removed {path}: it is no longer in the files")
+    for path in pruned.kept:
+        typer.echo(f"kept {path}, which is no longer in the files")
+    for title, one in shown.items():
+        typer.echo(f"{title}: {one.url} ({len(one.charts)} charts)")
+    return bool(failed)
 
 
 @app.command()

@@ -30,7 +30,8 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from lake.settings import Settings
-from sandbox.serving import HOST, InThread, announced, command_line, health, listen, read_endpoints, uvicorn_server
+from sandbox.endpoints import read_endpoints
+from sandbox.serving import HOST, InThread, announced, command_line, health, listen, uvicorn_server
 from sandbox.starrocks_catalog import DIALECT, INFORMATION_SCHEMA, OWN_CATALOG, Catalog, View, not_analysed, refused
 from sandbox.starrocks_engine import VERSION_MACRO, Engine, rows_of
 from sandbox.starrocks_files import Files, no_storage

@@ -16,7 +16,7 @@ from google.cloud import bigquery, storage
 from lake.gcp import bigquery_client, storage_client
 from lake.settings import Settings
 from sandbox import control
-from sandbox.serving import read_endpoints
+from sandbox.endpoints import read_endpoints
 
 pytestmark = pytest.mark.gcp
 

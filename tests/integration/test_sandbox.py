@@ -18,8 +18,8 @@ from command import wait_for
 from lake.errors import LakeError
 from lake.settings import Settings
 from sandbox import control, tlc
+from sandbox.endpoints import publish, read_endpoints, withdraw
 from sandbox.server import Asked, SandboxServer
-from sandbox.serving import publish, read_endpoints, withdraw
 from sandbox.users import USERS
 
 MONTHS = ("2023-01",)
@@ -186,9 +186,7 @@ def test_a_delay_outlasts_the_clients_patience_once(failing):
 
 def test_stand_ins_that_start_at_once_all_come_into_the_file(tmp_path):
     path = tmp_path / "sandbox" / "endpoints.json"
-    code = (
-        "import sys; from pathlib import Path; from sandbox.serving import publish, withdraw; path = Path(sys.argv[1])"
-    )
+    code = "import sys; from pathlib import Path; from sandbox.endpoints import publish, withdraw; path = Path(sys.argv[1])"
     loop = "\nfor n in range(40): publish(path, {sys.argv[2] + str(n): 'x'}); n % 2 or withdraw(path, {sys.argv[2] + str(n): 'x'})"
     command = [sys.executable, "-c", code + loop, str(path)]
     running = [subprocess.Popen([*command, name], cwd=Path(__file__).parents[2]) for name in "abc"]
