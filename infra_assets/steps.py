@@ -12,6 +12,33 @@ import dagster as dg
 from lake.errors import LakeError, TransientError, one_line, root_cause
 
 
+class Parts:
+    """The parts of a step, of which none holds up the others: what has failed is told at the end, by `close`."""
+
+    def __init__(self) -> None:
+        self._failures: list[str] = []
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """One part. A `LakeError` is kept for later, unless it may pass by itself: then the step is tried again."""
+        try:
+            yield
+        except TransientError:
+            raise
+        except LakeError as error:
+            self._failures.append(f"{name}: {one_line(error).removeprefix(f'{name}: ')}")
+
+    def close(self) -> None:
+        """Raise what has failed.
+
+        Raises:
+            LakeError: the first failure, and how many more there are.
+        """
+        if self._failures:
+            more = f" (and {len(self._failures) - 1} more)" if len(self._failures) > 1 else ""
+            raise LakeError(f"{self._failures[0]}{more}")
+
+
 @contextmanager
 def step_failures() -> Iterator[None]:
     """A `LakeError` within becomes a failed step with one line on top; only a `TransientError` leaves it to

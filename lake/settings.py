@@ -123,6 +123,18 @@ class Settings(BaseSettings):
         None, description="StarRocks, where gold is served: mysql://user:password@host:9030, with ?tls=true for TLS."
     )
     starrocks_database: str = Field("gold", description="StarRocks' database that the exported tables are in.")
+    starrocks_properties: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="How StarRocks gets at the exported files, if not as the machine's own account: a JSON object of "
+        'its properties, as in {"aws.s3.endpoint": …}.',
+    )
+    starrocks_catalog: str = Field("lakegraph", description="StarRocks' name of the Iceberg catalog.")
+    starrocks_catalog_uri: str | None = Field(
+        None, description="Iceberg REST service, for tables that are served from a catalog and not from exports."
+    )
+    starrocks_catalog_properties: dict[str, SecretStr] = Field(
+        default_factory=dict, description="What StarRocks needs to get at that service: a JSON object of properties."
+    )
     starrocks_connect_timeout_seconds: float = Field(
         10.0, gt=0, description="How long StarRocks may take to take a connection."
     )
@@ -309,11 +321,12 @@ class Settings(BaseSettings):
         """Where dashboards are imported, and as whom: the Superset that is set, else the running one of this home.
 
         Raises:
-            LakeError: none is set and none runs, or a password is missing.
+            NotConfiguredError: none is set and none runs.
+            LakeError: a password is missing.
         """
         url = self.superset_url or self._running().get("superset_url")
         if url is None:
-            raise LakeError(
+            raise NotConfiguredError(
                 f"superset: none runs under {self.home}; start it with `lakegraph superset up`, or set "
                 "LAKEGRAPH_SUPERSET_URL"
             )
@@ -327,11 +340,26 @@ class Settings(BaseSettings):
 
     @property
     def superset_database_uri(self) -> SecretStr:
-        """The SQLAlchemy URI under which Superset reads gold: as set, or of the published copy, read-only."""
+        """The SQLAlchemy URI under which Superset reads gold: as set, or of the published copy, read-only.
+
+        Raises:
+            NotConfiguredError: none is set, and the target publishes no copy.
+        """
         if self.superset_database is not None:
             return self.superset_database
+        if self.target != "local":
+            raise NotConfiguredError(
+                "superset: where it reads gold is not set; set LAKEGRAPH_SUPERSET_DATABASE, as in "
+                "starrocks://user:password@host:9030/default_catalog.gold"
+            )
         options = f"access_mode=read_only&memory_limit={self.duckdb_memory_limit}"
         return SecretStr(f"duckdb:///{self.published_path}?{options}")
+
+    @property
+    def superset_reads_starrocks(self) -> bool:
+        """Whether Superset reads gold from StarRocks."""
+        uri = self.superset_database.get_secret_value() if self.superset_database else ""
+        return uri.startswith("starrocks")
 
     def _running(self) -> dict[str, str]:
         """The endpoints file: setting name → URL of what runs here."""

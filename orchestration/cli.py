@@ -253,6 +253,12 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
             console.print(f"  {severity} {name}: {description}", soft_wrap=True)
     else:
         console.print(f"{summary.checks} checks passed")
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in summary.skipped.items():
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        console.print(f"not done: {names[0]}{more}: {reason}", soft_wrap=True)
     if summary.report:
         console.print(f"report: {summary.report}", soft_wrap=True)
 

@@ -16,7 +16,8 @@ from dlt_sources.shop import mongo_of
 from infra_assets import check_access, resources
 from infra_assets.plan import plan_all
 from infra_assets.starrocks.client import StarRocks
-from lake.errors import LakeError
+from infra_assets.superset.client import connect
+from lake.errors import LakeError, one_line
 from lake.settings import Endpoint, Settings, Target
 
 PYTHONS = (3, 11), (3, 14)
@@ -32,6 +33,7 @@ PACKAGES = (
     "pyarrow",
 )
 FREE_BYTES = 2 << 30
+SOURCES: tuple[Endpoint, ...] = tuple(name for name in get_args(Endpoint) if name != "starrocks")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def examine(settings: Settings, emulator: Callable[[], tuple[bool, str]] | None 
         *_sources(settings),
         *_TARGETS[settings.target](settings),
         _starrocks(settings),
+        _superset(settings),
         _browser(),
         *([Finding("bigquery emulator", *emulator(), needed=False)] if emulator else []),
     ]
@@ -103,7 +106,7 @@ def _disk(settings: Settings) -> Finding:
 
 def _sources(settings: Settings) -> list[Finding]:
     findings = []
-    for name in get_args(Endpoint):
+    for name in SOURCES:
         try:
             where = mongo_of(settings).hosts if name == "shop_mongodb" else redact(settings.endpoint(name))
             findings.append(Finding(name, True, where))
@@ -122,6 +125,17 @@ def _starrocks(settings: Settings) -> Finding:
     except LakeError as error:
         return Finding(name, False, str(error).removeprefix(f"{name}: "), needed=False)
     return Finding(name, True, f"{server.address}, version {version}")
+
+
+def _superset(settings: Settings) -> Finding:
+    """Where dashboards are imported; without it, they are files."""
+    name = "superset"
+    try:
+        with connect(settings):
+            pass
+    except LakeError as error:
+        return Finding(name, False, one_line(error).removeprefix(f"{name}: "), needed=False)
+    return Finding(name, True, settings.superset().url)
 
 
 def _embedded(_settings: Settings) -> list[Finding]:

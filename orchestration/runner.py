@@ -27,6 +27,7 @@ from lake.errors import LakeError
 from lake.settings import Settings, Target
 from orchestration.checks.source_freshness import CHECK as SOURCE_FRESHNESS
 from orchestration.liveness import bury_dead_runs, process_tag
+from orchestration.observations import why_skipped
 from orchestration.partitions import HOURLY, RANGE_END, RANGE_START, is_month, range_tags, span_of, span_of_range
 from orchestration.project import ROOT
 
@@ -75,6 +76,7 @@ class Summary:
         cause: the first failure's cause in one line, "" if there is none.
         rows: a line for each materialised asset.
         lacking: assets that were not materialised, or that a blocking check has refused.
+        skipped: assets that were left alone as a system that they need is not set, with what to set.
         failed_checks: (check, severity, description).
         checks: number of checks that ran.
         seconds: duration.
@@ -92,6 +94,7 @@ class Summary:
     seconds: float
     peak_mb: tuple[float, float]
     report: str | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_half_built(self) -> bool:
@@ -157,9 +160,12 @@ def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
         raise LakeError(
             f"--select {text!r}: there is no such asset; `lakegraph assets` lists all keys{hint}"
         ) from error
-    if not keys:
+    ours = {key for key in keys if graph.get(key).is_materializable}
+    if keys and not ours:
+        raise LakeError(f"--select {text!r}: {min(keys).to_user_string()} only reads gold, and is not made here")
+    if not ours:
         raise LakeError(f"--select {text!r} selects nothing; `lakegraph assets` lists all keys")
-    return set(keys)
+    return ours
 
 
 def needed_besides(keys: set[dg.AssetKey], defs: dg.Definitions, settings: Settings) -> set[dg.AssetKey]:
@@ -263,12 +269,13 @@ def plan_runs(
 def _with_plain(
     runs: list[PlannedRun], plain: set[dg.AssetKey], left_out: set[dg.AssetKey], graph: Any
 ) -> list[PlannedRun]:
-    """`runs` with the assets that have no partitions: each in the last run that makes what it rests on. The published
-    copy is in each of those, for a run's summary tells what silver says, and reads it there.
+    """`runs` with the assets that have no partitions: each in the last run that makes what it rests on, whatever else
+    the published copy holds. The copy itself is in each of those, for a run's summary tells what silver says, and reads
+    it there.
     """
     placed: list[set[dg.AssetKey]] = [set() for _ in runs]
     for asset in plain:
-        above = _upstream(graph, asset, ())
+        above = _upstream(graph, asset, () if asset == PUBLISH else (PUBLISH,)) - {PUBLISH}
         rests_on = [number for number, run in enumerate(runs) if above & run.keys]
         if asset.path[0] == INFRA_PENDING:
             placed[0].add(asset)
@@ -438,10 +445,8 @@ def _summarise(
     rows: dict[str, AssetRow] = {}
     failed, checks, cause = [], 0, ""
     refused: set[dg.AssetKey] = set()
-    for entry in instance.all_logs(run_id):
-        event = entry.dagster_event
-        if event is None:
-            continue
+    events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
+    for event in events:
         if event.event_type == Kind.ASSET_MATERIALIZATION and event.asset_key:
             name = event.asset_key.to_user_string()
             metadata = event.step_materialization_data.materialization.metadata
@@ -460,12 +465,14 @@ def _summarise(
         elif event.event_type == Kind.RUN_FAILURE and not cause:
             cause = event.message or "the run failed"
     _accounts(rows, settings, tags)
+    skipped = dict(_skipped(events))
     left_out = {key for key in keys if key.to_user_string() not in rows}
-    if success and left_out:
-        cause = f"{min(left_out).to_user_string()}: was selected, and the run has not materialized it"
+    unexplained = {key for key in left_out if key.to_user_string() not in skipped}
+    if success and unexplained:
+        cause = f"{min(unexplained).to_user_string()}: was selected, and the run has not materialized it"
     return Summary(
         run_id,
-        success and not left_out,
+        success and not unexplained,
         cause,
         list(rows.values()),
         frozenset(left_out | refused),
@@ -474,7 +481,17 @@ def _summarise(
         seconds,
         _peak_mb(),
         str(settings.reports / "kpi.html") if "serving/kpi_report" in rows else None,
+        skipped,
     )
+
+
+def _skipped(events: Sequence[dg.DagsterEvent]) -> Iterator[tuple[str, str]]:
+    """Assets that were left alone, and why."""
+    for event in events:
+        if event.is_asset_observation and event.asset_key:
+            reason = why_skipped(event.asset_observation_data.asset_observation)
+            if reason:
+                yield event.asset_key.to_user_string(), reason
 
 
 def _row(name: str, metadata: Any, before: AssetRow | None) -> AssetRow:

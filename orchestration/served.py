@@ -11,6 +11,12 @@ Every gold table is served; a model says only what differs:
             - name: shop_orders_monthly
               description: …
               sql: select … from shop_orders_daily
+          starrocks:                    # how StarRocks has it
+            mode: file                  # or iceberg_catalog, or none
+            measure: net_revenue        # compared with gold: sum, least and greatest value
+            day: order_date             # compared with gold: first and last date
+            latency_ms: 1000            # a check warns if the probe takes longer
+            materialised_by: column     # iceberg_catalog: a copy in StarRocks, spread by this column
 """
 
 import json
@@ -22,6 +28,8 @@ from typing import Any
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from infra_assets.starrocks.ddl import COMMENT_LENGTH, Column
+from infra_assets.starrocks.serve import LATENCY_MS, Mode, Table
 from lake.errors import LakeError
 from lake.exports import Shape
 from orchestration.project import dbt_project
@@ -38,10 +46,21 @@ class _Shape(BaseModel):
     description: str = ""
 
 
+class _StarRocks(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Mode = "file"
+    measure: str | None = None
+    day: str | None = None
+    latency_ms: float = LATENCY_MS
+    materialised_by: str | None = None
+
+
 class _Serving(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     shapes: tuple[_Shape, ...] = ()
+    starrocks: _StarRocks = _StarRocks()
 
 
 @dataclass(frozen=True)
@@ -52,14 +71,14 @@ class Served:
         table: its name in the schema `gold`.
         key: its asset.
         description: its first sentence says what it holds.
-        columns: its contract: name → type, as dbt has it.
+        starrocks: as it is registered in StarRocks, with its contract.
         shapes: what else is made of it.
     """
 
     table: str
     key: dg.AssetKey
     description: str
-    columns: Mapping[str, str]
+    starrocks: Table
     shapes: tuple[Shape, ...] = ()
 
 
@@ -92,10 +111,22 @@ def _served(node: Mapping[str, Any]) -> Served:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise LakeError(f"dbt_project: {name}: meta.lakegraph.serving.{place}: {first['msg']}") from error
+    description = _line(node["description"])
+    columns = node["columns"].values() if serving.starrocks.mode != "none" else ()
+    try:
+        of_contract = tuple(Column.of(one["name"], one["data_type"], _line(one["description"])) for one in columns)
+        starrocks = Table(name, of_contract, description, **dict(serving.starrocks))
+    except LakeError as error:
+        raise LakeError(f"dbt_project: {name}: meta.lakegraph.serving.starrocks: {error}") from error
     return Served(
         table=name,
         key=asset_key(LAYER, name),
-        description=" ".join(node["description"].split()),
-        columns={column["name"]: column["data_type"] for column in node["columns"].values()},
+        description=description,
+        starrocks=starrocks,
         shapes=tuple(Shape(one.name, name, one.sql, one.description) for one in serving.shapes),
     )
+
+
+def _line(text: str) -> str:
+    """A description on one line, as long as StarRocks takes it."""
+    return " ".join(text.split())[:COMMENT_LENGTH]

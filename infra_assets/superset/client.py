@@ -303,7 +303,8 @@ def connect(settings: Settings) -> Superset:
     """The Superset of the settings, to be entered.
 
     Raises:
-        LakeError: none is set and none runs, or a password is missing.
+        NotConfiguredError: none is set and none runs, or where gold is read from is not set.
+        LakeError: a password is missing.
     """
     return Superset(settings.superset(), settings.superset_database_uri.get_secret_value())
 

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from infra_assets.assets import infra_key
-from infra_assets.steps import step_failures
+from infra_assets.steps import Parts, step_failures
 from lake.exports import Exported, Shape
 from lake.settings import Target, get_settings
 from orchestration.assets.serving import PUBLISHED
@@ -75,19 +75,25 @@ def build_exports() -> dg.AssetsDefinition:
         retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
     )
     def exports(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
-        """Export what is selected, and remove snapshots that were replaced long ago."""
+        """Export what is selected, and remove snapshots that were replaced long ago.
+
+        A table that cannot be exported holds up none of the others; the step fails at the end.
+        """
         from lake.exports import expire, export, reshape
 
         settings = get_settings()
         wanted: list[tuple[str, Shape | None]] = [(one.table, None) for one in tables]
         wanted += [(shape.name, shape) for one in tables for shape in one.shapes]
-        for table, shape in wanted:
-            key = export_key(table)
-            if key not in context.selected_asset_keys:
-                continue
-            with step_failures():
-                done = reshape(settings, shape) if shape else export(settings, table, context.run_id)
-                gone = expire(settings, table, settings.export_keep_days)
-            yield _result(key, done, len(gone))
+        parts = Parts()
+        with step_failures():
+            for table, shape in wanted:
+                key = export_key(table)
+                if key not in context.selected_asset_keys:
+                    continue
+                with parts.part(table):
+                    done = reshape(settings, shape) if shape else export(settings, table, context.run_id)
+                    gone = expire(settings, table, settings.export_keep_days)
+                    yield _result(key, done, len(gone))
+            parts.close()
 
     return exports
