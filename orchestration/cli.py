@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,8 +22,6 @@ from lake.errors import LakeError, one_line
 from lake.settings import Target, get_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dagster import Definitions
     from rich.console import Console
 
@@ -41,9 +40,11 @@ sandbox_app = typer.Typer(
     no_args_is_help=True, help="Loopback stand-ins of the source systems, with generated sample data."
 )
 superset_app = typer.Typer(no_args_is_help=True, help="Dashboards: the files of dashboards/ in a running Superset.")
+bi_app = typer.Typer(no_args_is_help=True, help="BI tools: what connects them to gold in BigQuery; docs/bi.md goes on.")
 app.add_typer(infra_app, name="infra")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(superset_app, name="superset")
+app.add_typer(bi_app, name="bi")
 
 
 MAX_PRINTED = 1_000  # rows of a table on the screen
@@ -477,6 +478,50 @@ def _import_dashboards(settings: "Settings", tree: "Tree") -> bool:
     for title, one in shown.items():
         typer.echo(f"{title}: {one.url} ({len(one.charts)} charts)")
     return bool(failed)
+
+
+@bi_app.command("powerbi")
+def bi_powerbi(
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write; Power BI Desktop opens it if it ends in .pbids. Else it is printed."),
+    ] = None,
+    mode: Annotated[
+        Literal["Import", "DirectQuery"],
+        typer.Option(help="Import copies tables into the model; DirectQuery asks BigQuery at each look."),
+    ] = "Import",
+) -> None:
+    """Make Power BI's data source file of the project: it opens Get Data at BigQuery. It holds no credentials."""
+    from infra_assets.bi import pbids
+
+    text = pbids(get_settings().gcp().project, mode)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LakeError(f"{output}: cannot be written: {error.strerror}") from error
+    typer.echo(f"wrote {output}")
+
+
+@bi_app.command("looker")
+def bi_looker(
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TABLE]...", help="As in shop_orders_daily; without any, all of gold."),
+    ] = None,
+) -> None:
+    """Print a link for each table, of all of gold if none is named, that opens a new report on it in Looker Studio."""
+    from infra_assets.bi import looker_studio_url
+    from orchestration import project
+
+    target = get_settings().gcp()
+    project.prepare()  # before anything is imported that reads the manifest
+    from orchestration.served import named, served_tables
+
+    for one in named(tables or (), served_tables()):
+        typer.echo(looker_studio_url(target, one.table))
 
 
 @app.command()

@@ -20,8 +20,9 @@ Every gold table is served; a model says only what differs:
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -100,6 +101,21 @@ def read_served(manifest: Mapping[str, Any]) -> tuple[Served, ...]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise LakeError(f"dbt_project: {twice[0]}: two tables, or shapes of them, have this name")
     return tuple(found)
+
+
+def named(names: Sequence[str], tables: Sequence[Served]) -> tuple[Served, ...]:
+    """Those of `tables` that have these names, in the order of the names; all of them if no name is given.
+
+    Raises:
+        LakeError: there is no table of a name; says which one may be meant.
+    """
+    known = {one.table: one for one in tables}
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name.removeprefix(f"{LAYER}."), known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise LakeError(f"{LAYER}: there is no table {name!r}; {hint}")
+    return tuple(known[name] for name in names) or tuple(tables)
 
 
 def _served(node: Mapping[str, Any]) -> Served:
