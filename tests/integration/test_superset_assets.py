@@ -1,0 +1,104 @@
+"""The assets `serving/superset/*` without a Superset: what they rest on, by their own files and the settings.
+
+Over a real one they are in `tests/e2e/test_superset.py`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from infra_assets.superset.bundle import read, tables
+from lake.settings import get_settings
+from orchestration import project
+from orchestration.assets.superset import build_superset, superset_key
+from orchestration.observations import why_skipped
+
+ROOT = Path(__file__).parents[2]
+SHOP = superset_key("shop")
+OF_SHOP = {"customer_lifetime_value", "orders_daily", "product_performance", "stock_on_hand"}
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dg.AssetsDefinition]]:
+    """Builds the assets under variables of the environment, and an empty home."""
+
+    def build(**variables: str) -> dg.AssetsDefinition:
+        for name, value in {"home": str(tmp_path), **variables}.items():
+            monkeypatch.setenv(f"LAKEGRAPH_{name.upper()}", value)
+        get_settings.cache_clear()
+        return build_superset()
+
+    yield build
+    get_settings.cache_clear()
+
+
+def deps(asset: dg.AssetsDefinition) -> set[str]:
+    return {key.to_user_string() for key in asset.asset_deps[SHOP]}
+
+
+def test_a_dashboard_rests_on_the_tables_of_its_files_wherever_they_are_read(
+    built: Callable[..., dg.AssetsDefinition],
+) -> None:
+    gold = {f"gold/shop/{table}" for table in OF_SHOP}
+    assert deps(built()) == gold | {"serving/duckdb"}
+    uri = "starrocks://root@127.0.0.1:9030/default_catalog.gold"
+    assert deps(built(superset_database=uri)) == {f"serving/starrocks/shop_{table}" for table in OF_SHOP}
+    assert deps(built(superset_database="bigquery://project/gold")) == gold
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, r"none runs under .*; start it with `lakegraph superset up`, or set LAKEGRAPH_SUPERSET_URL"),
+        (
+            {"target": "gcp", "superset_url": "https://bi.example", "superset_password": "sesame"},
+            "where it reads gold is not set; set LAKEGRAPH_SUPERSET_DATABASE",
+        ),
+    ],
+)
+def test_where_none_is_set_nothing_is_made(
+    built: Callable[..., dg.AssetsDefinition], variables: dict[str, str], words: str
+) -> None:
+    asset = built(**variables)
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize([asset], instance=instance)
+    assert done.get_asset_materialization_events() == []
+    observed = done.get_asset_observation_events()
+    assert {event.asset_key for event in observed} == set(asset.keys)
+    for event in observed:
+        assert re.search(words, str(why_skipped(event.asset_observation_data.asset_observation)))
+
+
+def exposures() -> dict[str, Any]:
+    project.prepare()
+    manifest = json.loads(project.dbt_project.manifest_path.read_text())
+    return {one["name"]: one for one in manifest["exposures"].values()}
+
+
+def models(exposure: Any) -> set[str]:
+    return {node.removeprefix("model.lakegraph.") for node in exposure["depends_on"]["nodes"]}
+
+
+def test_dbts_exposures_say_what_the_dashboards_and_the_report_read() -> None:
+    tree, found = read(), exposures()
+    for one in tree.dashboards:
+        assert models(found[f"superset_{one.slug}"]) == {name.removeprefix("gold.") for name in tables(tree, one.slug)}
+    report = {
+        name for file in (ROOT / "lake/report").glob("*.py") for name in re.findall(r"gold\.(\w+)", file.read_text())
+    }
+    assert models(found["kpi_report"]) == report
+
+
+def test_an_exposure_that_is_an_asset_of_ours_names_one() -> None:
+    from orchestration.definitions import defs
+
+    keys = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    ours = {name: one["config"]["meta"]["lakegraph"].get("asset") for name, one in exposures().items()}
+    assert {name for name, asset in ours.items() if asset is None} == {"power_bi", "looker_studio"}
+    assert {asset for asset in ours.values() if asset} <= keys
+    assert {f"serving/{name}" for name, asset in ours.items() if asset is None} <= keys
