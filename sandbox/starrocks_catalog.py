@@ -1,7 +1,8 @@
-"""What the StarRocks stand-in keeps: databases, tables of files and views, in a JSON file.
+"""What the StarRocks stand-in keeps: databases, tables of files, views plain and materialised, in a JSON file.
 
-What belongs here: the objects, the statements that make and drop them, and what `information_schema` says of them.
-What does not: rows (`sandbox.starrocks_engine`), and the protocol (`sandbox.starrocks`).
+What belongs here: the objects of StarRocks' own catalog, the statements that make and drop them, and what
+`information_schema` says of them. What does not: other catalogs (`sandbox.starrocks_external`), rows
+(`sandbox.starrocks_engine`), and the protocol (`sandbox.starrocks`).
 
 Names of databases and tables are told apart by case, those of columns are not, as in StarRocks. Its rules are kept
 where breaking them would go unnoticed here and fail there: the engine, the format's case, the path's slash.
@@ -10,7 +11,8 @@ where breaking them would go unnoticed here and fail there: the engine, the form
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ COLUMNS_OF: Mapping[str, Sequence[str]] = {
     ),
     "views": ("TABLE_CATALOG", "TABLE_SCHEMA", "TABLE_NAME", "VIEW_DEFINITION", "SECURITY_TYPE"),
     "materialized_views": (
-        "MATERIALIZED_VIEW_ID", "TABLE_SCHEMA", "TABLE_NAME", "MATERIALIZED_VIEW_DEFINITION",
+        "MATERIALIZED_VIEW_ID", "TABLE_SCHEMA", "TABLE_NAME", "REFRESH_TYPE", "IS_ACTIVE", "PARTITION_TYPE",
+        "LAST_REFRESH_FINISHED_TIME", "LAST_REFRESH_STATE", "MATERIALIZED_VIEW_DEFINITION",
     ),
     "tables_config": (
         "TABLE_SCHEMA", "TABLE_NAME", "TABLE_ENGINE", "TABLE_MODEL", "PRIMARY_KEY", "PARTITION_KEY", "DISTRIBUTE_KEY",
@@ -55,6 +58,14 @@ COLUMNS_OF: Mapping[str, Sequence[str]] = {
     ),
 }  # fmt: skip
 NUMBERS = ("ORDINAL_POSITION", "TABLE_ROWS", "DISTRIBUTE_BUCKET")
+
+
+def write_state(path: Path, stored: Any) -> None:
+    """Write a file of JSON anew, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(stored, indent=1, ensure_ascii=False))
+    partial.replace(path)
 
 
 def refused(message: str, code: int = SYNTAX) -> MysqlError:
@@ -123,12 +134,63 @@ class View:
         return f"CREATE VIEW `{name}` ({columns})\nCOMMENT {json.dumps(self.comment)} AS {self.query};"
 
 
+@dataclass(frozen=True)
+class MaterialisedView:
+    """A query whose rows are kept from one refresh to the next.
+
+    Attributes:
+        columns: as the query's were when it was made.
+        comment: of its CREATE.
+        query: its tables are written with their databases, and those of other catalogs with theirs.
+        distributed_by: a column.
+        rows: the name of the file with the rows; empty until it is refreshed.
+        refreshed: when.
+    """
+
+    columns: tuple[Column, ...]
+    comment: str
+    query: str
+    distributed_by: str
+    rows: str = ""
+    refreshed: str | None = None
+    kind: str = "VIEW"  # as StarRocks calls it; `information_schema.materialized_views` tells it from a view
+
+    def ddl(self, name: str) -> str:
+        """What `SHOW CREATE MATERIALIZED VIEW` says."""
+        columns = ", ".join(f"`{c.name}`" for c in self.columns)
+        return (
+            f"CREATE MATERIALIZED VIEW `{name}` ({columns})\nCOMMENT {json.dumps(self.comment)}\n"
+            f"DISTRIBUTED BY HASH(`{self.distributed_by}`)\nREFRESH DEFERRED MANUAL\nAS {self.query};"
+        )
+
+
+Object = Table | View | MaterialisedView
+KINDS: Mapping[type[Object], str] = {Table: "table", View: "view", MaterialisedView: "materialized view"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a name is looked for that does not say it: a catalog, and a database of it if one is chosen."""
+
+    catalog: str = OWN_CATALOG
+    database: str | None = None
+
+    def of(self, table: exp.Table) -> tuple[str, str | None, str]:
+        """Catalog, database and name of a table."""
+        if table.db:
+            return table.catalog or self.catalog, table.db, table.name
+        return self.catalog, self.database, table.name
+
+
+OWN = Place()
+
+
 @dataclass
 class Catalog:
     """The databases, kept in a file that is replaced whole at each change."""
 
     state: Path
-    databases: dict[str, dict[str, Table | View]] = field(default_factory=dict)
+    databases: dict[str, dict[str, Object]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
@@ -144,12 +206,9 @@ class Catalog:
     def save(self) -> None:
         """Write the file anew."""
         stored = {name: {key: asdict(one) for key, one in objects.items()} for name, objects in self.databases.items()}
-        self.state.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.state.with_name(f".{self.state.name}.partial")
-        partial.write_text(json.dumps(stored, indent=1, ensure_ascii=False))
-        partial.replace(self.state)
+        write_state(self.state, stored)
 
-    def database(self, name: str | None) -> dict[str, Table | View]:
+    def database(self, name: str | None) -> dict[str, Object]:
         """The objects of a database."""
         if not name:
             raise refused("No database selected", NO_DATABASE)
@@ -157,14 +216,14 @@ class Catalog:
             raise not_analysed(f"Unknown database '{name}'", UNKNOWN_DATABASE)
         return self.databases[name]
 
-    def find(self, database: str | None, name: str) -> Table | View:
+    def find(self, database: str | None, name: str) -> Object:
         """A table or view."""
         objects = self.database(database)
         if name not in objects:
             raise not_analysed(f"Unknown table '{database}.{name}'", UNKNOWN_TABLE)
         return objects[name]
 
-    def objects(self) -> Iterator[tuple[str, str, Table | View]]:
+    def objects(self) -> Iterator[tuple[str, str, Object]]:
         """All: database, name, object."""
         for database, objects in self.databases.items():
             for name, one in objects.items():
@@ -174,17 +233,16 @@ class Catalog:
 
     def create_database(self, statement: exp.Create) -> None:
         """`CREATE DATABASE`."""
-        name = statement.this.name if isinstance(statement.this, exp.Table) else str(statement.this)
-        name = name or statement.this.db
+        name = target(statement).name
         with self.lock:
             if name in self.databases and not statement.args.get("exists"):
                 raise refused(f"Can't create database '{name}'; database exists", 1007)
             self.databases.setdefault(name, {})
             self.save()
 
-    def create_table(self, statement: exp.Create, default: str | None) -> None:
+    def create_table(self, statement: exp.Create, place: Place) -> None:
         """`CREATE EXTERNAL TABLE … ENGINE=file`."""
-        database, name = own(statement.this.this, default)
+        _, database, name = place.of(target(statement))
         engine, comment, properties = described(statement)
         if engine != "file":
             raise refused(f"the stand-in has tables of ENGINE=file only, not {engine or 'of its own'}")
@@ -196,17 +254,16 @@ class Catalog:
         columns = tuple(map(_column, statement.this.find_all(exp.ColumnDef)))
         self._add(database, name, Table(columns, comment, properties), keep=bool(statement.args.get("exists")))
 
-    def create_view(self, statement: exp.Create, view: View, default: str | None) -> None:
-        """`CREATE [OR REPLACE] VIEW`, its query checked and its columns known."""
-        table = statement.this.this if isinstance(statement.this, exp.Schema) else statement.this
-        database, name = own(table, default)
+    def create_view(self, statement: exp.Create, view: View | MaterialisedView, place: Place) -> None:
+        """`CREATE [OR REPLACE] VIEW` and `CREATE MATERIALIZED VIEW`, the query checked and its columns known."""
+        _, database, name = place.of(target(statement))
         with self.lock:
             there = self.database(database).get(name)
-            if statement.args.get("replace") and isinstance(there, View):
+            if statement.args.get("replace") and isinstance(there, View) and isinstance(view, View):
                 del self.database(database)[name]
             self._add(database, name, view, keep=bool(statement.args.get("exists")))
 
-    def _add(self, database: str | None, name: str, one: Table | View, *, keep: bool) -> None:
+    def _add(self, database: str | None, name: str, one: Object, *, keep: bool) -> None:
         with self.lock:
             objects = self.database(database)
             if name in objects:
@@ -216,25 +273,32 @@ class Catalog:
             objects[name] = one
             self.save()
 
-    def drop(self, statement: exp.Drop, default: str | None) -> None:
-        """`DROP TABLE`, `DROP VIEW`, `DROP DATABASE`."""
-        (table,) = statement.args["tables"] if statement.args.get("tables") else (statement.this,)
+    def refreshed(self, database: str, name: str, one: MaterialisedView, rows: str) -> None:
+        """A materialised view has its rows in another file from now on."""
+        with self.lock:
+            if self.find(database, name) is not one:
+                raise refused(f"materialized view {name} is another now")
+            now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+            self.databases[database][name] = replace(one, rows=rows, refreshed=now)
+            self.save()
+
+    def drop(self, statement: exp.Drop, place: Place) -> None:
+        """`DROP TABLE`, `DROP VIEW`, `DROP MATERIALIZED VIEW`, `DROP DATABASE`."""
         quiet = bool(statement.args.get("exists"))
         with self.lock:
             if statement.kind in {"DATABASE", "SCHEMA"}:
-                name = table.name or table.db
+                name = target(statement).name
                 if name not in self.databases and not quiet:
                     raise refused(f"Can't drop database '{name}'; database doesn't exist", 1008)
                 self.databases.pop(name, None)
             else:
-                database, name = own(table, default)
+                _, database, name = place.of(target(statement))
                 if quiet and name not in self.databases.get(database or "", {}):
                     return
-                one = self.find(database, name)
-                if (statement.kind == "VIEW") != isinstance(one, View):
-                    raise not_analysed(
-                        f"'{database}.{name}' is a {one.kind.lower()}, not a {str(statement.kind).lower()}"
-                    )
+                there = KINDS[type(self.find(database, name))]
+                wanted = f"{'materialized ' if statement.args.get('materialized') else ''}{statement.kind}".lower()
+                if there != wanted:
+                    raise not_analysed(f"'{database}.{name}' is a {there}, not a {wanted}")
                 del self.databases[str(database)][name]
             self.save()
 
@@ -253,27 +317,31 @@ class Catalog:
         for database, name, one in self.objects():
             base = {"TABLE_CATALOG": "def", "TABLE_SCHEMA": database, "TABLE_NAME": name}
             if table == "tables":
-                engine = "FILE" if isinstance(one, Table) else ""
+                engine = {Table: "FILE", View: "", MaterialisedView: "StarRocks"}[type(one)]
                 yield {**base, "TABLE_TYPE": one.kind, "ENGINE": engine, "TABLE_COMMENT": one.comment}
             elif table == "columns":
                 for number, column in enumerate(one.columns, 1):
                     yield {**base, **_column_facts(number, column)}
             elif table == "views" and isinstance(one, View):
                 yield {**base, "VIEW_DEFINITION": one.query, "SECURITY_TYPE": ""}
+            elif table == "materialized_views" and isinstance(one, MaterialisedView):
+                yield {**base, **_refresh_facts(one), "MATERIALIZED_VIEW_DEFINITION": one.ddl(name)}
             elif table == "tables_config" and isinstance(one, Table):
                 empty = dict.fromkeys(COLUMNS_OF[table], "")
                 config = {"TABLE_ENGINE": "FILE", "DISTRIBUTE_BUCKET": 0, "PROPERTIES": json.dumps(one.properties)}
                 yield {**empty, **base, **config}
 
 
-def own(table: exp.Table, default: str | None) -> tuple[str | None, str]:
-    """Database and name of a table; other catalogs than StarRocks' own are not in the stand-in."""
-    if table.catalog not in {"", OWN_CATALOG}:
-        raise not_analysed(f"Unknown catalog '{table.catalog}': the stand-in has {OWN_CATALOG} only")
-    return table.db or default, table.name
+def target(statement: exp.Create | exp.Drop) -> exp.Table:
+    """What a statement makes or drops; the catalog of a database is where a table has its database."""
+    (table,) = statement.args.get("tables") or (statement.this,)
+    table = table.this if isinstance(table, exp.Schema) else table
+    if not isinstance(table, exp.Table):
+        raise refused(f"not in the stand-in: {statement.sql(DIALECT)[:80]}")
+    return table
 
 
-def described(statement: exp.Create) -> tuple[str | None, str, dict[str, str]]:
+def described(statement: exp.Expr) -> tuple[str | None, str, dict[str, str]]:
     """Engine, comment and properties of a CREATE."""
     engine, comment, properties = None, "", {}
     found = statement.args.get("properties")
@@ -315,6 +383,18 @@ def _column_facts(number: int, column: Column) -> dict[str, Any]:
     }
 
 
-def _restored(stored: dict[str, Any]) -> Table | View:
+def _refresh_facts(one: MaterialisedView) -> dict[str, Any]:
+    return {
+        "REFRESH_TYPE": "ASYNC",  # whatever triggers it
+        "IS_ACTIVE": "true",
+        "PARTITION_TYPE": "UNPARTITIONED",
+        "LAST_REFRESH_FINISHED_TIME": one.refreshed,
+        "LAST_REFRESH_STATE": "SUCCESS" if one.refreshed else "",
+    }
+
+
+def _restored(stored: dict[str, Any]) -> Object:
     columns = tuple(Column(**column) for column in stored.pop("columns"))
-    return Table(columns, **stored) if "properties" in stored else View(columns, **stored)
+    if "properties" in stored:
+        return Table(columns, **stored)
+    return MaterialisedView(columns, **stored) if "distributed_by" in stored else View(columns, **stored)

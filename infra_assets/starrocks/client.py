@@ -66,9 +66,14 @@ _WORDS: tuple[tuple[re.Pattern[str], type[LakeError]], ...] = tuple(
     (re.compile(words, re.IGNORECASE), error)
     for words, error in (
         (r"doesn't get file with path|No file exists for FileTable|failed to get remote files", MissingPathError),
-        (r"access denied", DeniedError),
+        (r"access denied|not authorized: |forbidden: ", DeniedError),
         (r"unknown (database|table|catalog|view)", UnknownObjectError),
         (r"no alive (backend|be|compute)|(backend|compute) nodes? not found|failed to connect to", UnreachableError),
+        # the service of a catalog: in the words of Iceberg's client, or, if they are lost on the way, in StarRocks' own
+        (
+            r"error occurred while processing \w+ request|service unavailable: |failed to load rest catalog",
+            UnreachableError,
+        ),
         (r"syntax error|analyzing error|unknown column|cannot be resolved", SyntaxRefusedError),
     )
 )

@@ -139,6 +139,18 @@ def test_secrets_are_in_what_is_sent_and_not_in_what_is_shown():
         (5502, "Getting analyzing error. Detail message: Unknown table 'gold.t'.", UnknownObjectError),
         (5501, "Unknown database 'gold'", UnknownObjectError),
         (1064, "Memory of process exceed limit", StarRocksError),
+        (5078, "Unknown catalog 'lake'", UnknownObjectError),
+        (1064, "Error occurred while processing GET request", UnreachableError),
+        (
+            1064,
+            "Failed to get database using REST Catalog exception:Error occurred while processing GET request",
+            UnreachableError,
+        ),
+        (1064, "Failed to init connector [type: iceberg, name: lake]. msg: Failed to load rest catalog", UnreachableError),
+        (1064, "Failed to load rest catalog, exception: Not authorized: no such token", DeniedError),
+        (1064, "Failed to list tables using REST Catalog, exception:Forbidden: namespace gold", DeniedError),
+        (1064, "Failed to load table using REST Catalog, exception: Service unavailable: later", UnreachableError),
+        (1064, "Failed to load table using REST Catalog, exception: Unable to process: no", StarRocksError),
         (None, "", StarRocksError),
     ],
 )  # fmt: skip
