@@ -7,11 +7,21 @@ from pathlib import Path
 import gcp
 import lakes
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from lake.settings import Settings
 
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+
+
+@pytest.fixture(autouse=True)
+def no_instance_of_another_test() -> Iterator[None]:
+    """Dagster keeps the process's instance in a context variable, and a context that was never closed puts its own, long
+    gone, back when it is collected as garbage: whatever runs next fails on an "undefined DagsterInstance weakref".
+    """
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture

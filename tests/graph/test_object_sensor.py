@@ -41,10 +41,10 @@ class Watch:
 
     def tick(self) -> list[str]:
         """The first hour and the last one that a tick asks for; one hour that it asks for; or nothing."""
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             cursor=self.cursor, repository_def=self._repository, sensor_name=self._sensor.name
-        )
-        result = self._sensor.evaluate_tick(context)
+        ) as context:
+            result = self._sensor.evaluate_tick(context)
         self.cursor, self.skipped = result.cursor, result.skip_message or ""
         requests: list[Any] = list(result.run_requests or [])
         assert bool(requests) != bool(self.skipped), "a tick starts something, or says why not"

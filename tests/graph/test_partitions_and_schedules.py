@@ -29,8 +29,8 @@ def repository() -> dg.RepositoryDefinition:
 
 def tick(repository: dg.RepositoryDefinition, schedule: str, at: datetime) -> Any:
     """What the schedule asks for when its clock strikes at `at`."""
-    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=repository)
-    return repository.get_schedule_def(schedule).evaluate_tick(context)
+    with dg.build_schedule_context(scheduled_execution_time=at, repository_def=repository) as context:
+        return repository.get_schedule_def(schedule).evaluate_tick(context)
 
 
 def strikes(repository: dg.RepositoryDefinition, schedule: str, after: datetime, count: int) -> list[datetime]:
@@ -197,10 +197,11 @@ def hours(repository: dg.RepositoryDefinition, lake: Settings) -> Iterator[Calla
             for key in loaded:
                 event = dg.AssetMaterialization(["bronze", "shop", "orders"], partition=key)
                 instance.report_runless_asset_event(event)
-            context = dg.build_schedule_context(
-                instance, at, repository_def=repository, instance_ref=instance.get_ref()
-            )
-            return repository.get_schedule_def("load_shop_orders_schedule").evaluate_tick(context)
+            ref = instance.get_ref()
+            # Closed here: a context left to the garbage collector puts this instance back as the process's own when
+            # that is long gone (dagster's set_defs_state_storage), and whatever runs next fails on it.
+            with dg.build_schedule_context(instance, at, repository_def=repository, instance_ref=ref) as context:
+                return repository.get_schedule_def("load_shop_orders_schedule").evaluate_tick(context)
 
         yield ask
 

@@ -196,8 +196,8 @@ def test_the_audit_lists_what_was_run_and_warns_over_the_budget(settings, run, m
         for table, heading in (("by_asset", "asset"), ("by_run", "run"))
     }
     assert {BRONZE, SILVER} <= set(listed["by_asset"])
-    billed = [usage["bytes_processed"] for usage in listed["by_asset"].values()]
-    assert billed == sorted(billed, reverse=True)
+    processed = [usage["bytes_processed"] for usage in listed["by_asset"].values()]
+    assert processed == sorted(processed, reverse=True)
     ours = [job for job in jobs(bigquery_client(settings.gcp()), run.run_id) if job.parent_job_id is None]
     row = listed["by_run"][run.run_id]
     assert (row["jobs"], row["bytes_billed"]) == (len(ours), sum(job.total_bytes_billed or 0 for job in ours))

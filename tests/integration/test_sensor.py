@@ -42,8 +42,8 @@ class Watch:
 
     def tick(self) -> Mapping[str, str]:
         """What one tick starts: month → run key."""
-        context = dg.build_sensor_context(cursor=self.cursor, repository_def=REPOSITORY, sensor_name=SENSOR.name)
-        result = SENSOR.evaluate_tick(context)
+        with dg.build_sensor_context(cursor=self.cursor, repository_def=REPOSITORY, sensor_name=SENSOR.name) as context:
+            result = SENSOR.evaluate_tick(context)
         self.cursor, self.skipped = result.cursor, result.skip_message or ""
         for request in result.run_requests or []:
             assert request.tags["dagster/partition"] == request.partition_key
