@@ -234,7 +234,7 @@ def test_a_second_up_starts_nothing_twice_and_down_leaves_no_process(tmp_path: P
     with gcp.running(settings.home) as environment:
         before = control.status(settings)
         assert [(one.name, one.state) for one in before] == [
-            (name, "running") for name in ("mongodb", "s3", "sources", "gcp", "bigquery")
+            (name, "running") for name in ("mongodb", "s3", "starrocks", "sources", "gcp", "bigquery")
         ]
         assert control.environment(settings, gcp.up(settings)) == environment
         assert control.status(settings) == before
