@@ -32,6 +32,8 @@ from pathlib import Path
 
 from duckdb_extensions import import_extension
 
+sys.modules["pandas"] = None  # DuckDB looks for it whenever a query has parameters, and it is not here
+
 for _extension in ("icu", "spatial", "ducklake"):  # from wheels: DuckDB would download them when first used
     import_extension(_extension)
 
@@ -692,13 +694,30 @@ def counted_statement(cursor, tree, context, destination, config, dry_run, isola
     )
 
 
+class FreshCursor:
+    """A cursor just opened: it has no temporary tables, which each query looks for first, among all tables."""
+
+    def __init__(self, cursor):
+        self._cursor = cursor
+
+    def __getattr__(self, name):
+        return getattr(self._cursor, name)
+
+    def sql(self, text, **options):
+        """As the cursor's."""
+        return self._cursor.sql(NO_NAMES if text == TEMPORARY else text, **options)
+
+
 _execute = query.execute
+TEMPORARY = "SELECT table_name FROM duckdb_tables() WHERE temporary"
+NO_NAMES = "SELECT '' AS table_name WHERE false"
 COUNTS = ("totalBytesProcessed", "totalBytesBilled", "totalSlotMs")
 
 
-def counted_execute(*arguments, **options):
+def counted_execute(cursor, *arguments, session=None, **options):
     """Run a query job; a script's counts are the sums of its statements'."""
-    statistics, children, destination = _execute(*arguments, **options)
+    cursor = cursor if session else FreshCursor(cursor)
+    statistics, children, destination = _execute(cursor, *arguments, session=session, **options)
     if children:
         sums = {key: str(sum(int(getattr(child, key) or 0) for child in children)) for key in COUNTS}
         statistics = statistics.replace(**sums)

@@ -230,6 +230,19 @@ def test_a_script_with_a_tuple_of_variables(client, dataset):
     assert rows(client, script) == [(1, [date(2023, 1, 1)])]
 
 
+def test_a_temporary_table_lives_in_its_script_or_session(client, dataset):
+    made = "CREATE TEMP TABLE numbers AS SELECT 7 AS n"
+    assert rows(client, f"{made}; SELECT n FROM numbers") == [(7,)]
+    started = client.query("SELECT 1", job_config=bigquery.QueryJobConfig(create_session=True))
+    started.result()
+    session = [bigquery.ConnectionProperty("session_id", started.session_info.session_id)]
+    inside = bigquery.QueryJobConfig(connection_properties=session, default_dataset=f"{client.project}.{dataset}")
+    client.query_and_wait(f"{made}; SELECT 1", job_config=inside)
+    assert [row.n for row in client.query_and_wait("SELECT n FROM numbers", job_config=inside)] == [7]
+    with pytest.raises((BadRequest, NotFound)):
+        client.query_and_wait("SELECT n FROM numbers")
+
+
 def test_what_one_connection_changes_others_see_at_once(client, target, dataset):
     """The emulator remembers its catalog: each change of it, by statement or by API, is one that all must see."""
     other, table = bigquery_client(target), f"{dataset}.t"
