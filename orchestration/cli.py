@@ -137,7 +137,8 @@ def materialize(
     publish: Annotated[
         bool,
         typer.Option(
-            help="Also swap in the copy that `lakegraph query` reads; infrastructure that is missing is always made."
+            help="Also swap in the copy that `lakegraph query` reads. Without: tables alone, nothing of `serving`. "
+            "Infrastructure that is missing is always made."
         ),
     ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of Dagster and dbt.")] = False,
@@ -151,8 +152,8 @@ def materialize(
     from orchestration import runner  # reads the manifest
 
     keys = runner.resolve(select, defs)
-    extra = runner.needed_besides(keys, defs, settings)
-    keys |= extra if publish else {key for key in extra if key != runner.PUBLISH}
+    keys |= runner.needed_besides(keys, defs, settings)
+    keys = keys if publish else runner.without_serving(keys)
     runs, notes = runner.plan_runs(keys, defs, partition, first, last)
     for note in notes:
         typer.echo(note)

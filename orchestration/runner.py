@@ -38,7 +38,8 @@ SYNTAX = re.compile(r"[:+()\"]|\b(?:and|or|not)\b")
 LINEAGE = re.compile(r"(?=.*\+)(\+?)([\w/*-]+)(\+?)")
 INFRA_PENDING = "infra"
 PUBLISHES: tuple[Target, ...] = ("local",)  # targets whose readers have a copy of their own
-PUBLISH = dg.AssetKey(["serving", "duckdb"])
+SERVING = "serving"
+PUBLISH = dg.AssetKey([SERVING, "duckdb"])
 MODELS = ("silver/", "gold/")  # what dbt builds
 POLL_SECONDS = 0.3
 
@@ -175,9 +176,21 @@ def needed_besides(keys: set[dg.AssetKey], defs: dg.Definitions, settings: Setti
     from infra_assets import resources
 
     extra = {dg.AssetKey([INFRA_PENDING, r.name]) for r in resources(settings) if _is_pending(r)}
-    if any(key.path[0] in LAYERS for key in keys):
+    if makes_tables(keys):
         extra.add(PUBLISH)
     return (extra & defs.resolve_asset_graph().get_all_asset_keys()) - keys
+
+
+def makes_tables(keys: set[dg.AssetKey]) -> bool:
+    """Whether there is a table among what is made: what is served would be of another state without it."""
+    return any(key.path[0] in LAYERS for key in keys)
+
+
+def without_serving(keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
+    """`keys` without what readers get, where tables are made: `*green*` selects a table and its export, which would be
+    of the copy that was published before it.
+    """
+    return {key for key in keys if key.path[0] != SERVING} if makes_tables(keys) else keys
 
 
 def _for_one_run(defs: dg.Definitions, keys: set[dg.AssetKey]) -> dg.Definitions:

@@ -1,12 +1,16 @@
 """What the documents tell a reader to type is typed here: every command of a `bash` block, in order, in one home.
 
-docs/gcp.md is typed in one shell, on the stand-ins of Google Cloud; docs/bi.md in one, in an empty folder. Blocks marked `norun` need something a test has not (a folder of real files); `make` targets are only looked up, for they run
-elsewhere: `make test` is this run. `gcloud` and `bq` need an account, and what is exported there names a real project.
+docs/gcp.md is typed in one shell, on the stand-ins of Google Cloud; docs/bi.md in one, in an empty folder; the session with
+StarRocks into MariaDB's client. Blocks marked `norun` need something a test has not (a folder of real files); `make` targets
+are only looked up, for they run elsewhere: `make test` is this run. `gcloud` and `bq` need an account, and what is exported
+there names a real project.
 """
 
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +31,23 @@ def commands(page: str) -> list[str]:
     blocks = BLOCK.findall((ROOT / page).read_text())
     lines = [line for flags, block in blocks if "norun" not in flags for line in block.splitlines()]
     return [line.split("  #")[0].strip() for line in lines if line.strip()]
+
+
+def session_with_starrocks(env: dict[str, str]) -> str | None:
+    """What the client prints when the README's session is typed into it; None: there is no client here."""
+    if shutil.which("mariadb") is None:
+        return None
+    readme = (ROOT / "README.md").read_text()
+    (client,) = re.findall(r"^(mariadb .*?)  +#", readme, re.MULTILINE)
+    (statements,) = re.findall(r"^```sql\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    said = subprocess.check_output(["lakegraph", "sandbox", "status"], env=env, text=True)
+    port = re.findall(r"mysql://root@127\.0\.0\.1:(\d+)", said)[0]
+    done = subprocess.run(
+        shlex.split(client.replace("PORT", port)),
+        env=env, input=statements, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_make_targets_exist() -> None:
@@ -59,6 +80,7 @@ def test_every_command_in_the_documents_runs(tmp_path: Path) -> None:
             assert done.returncode == (1 if command == "lakegraph doctor" else 0), f"{command}\n{done.stderr[-2000:]}"
             assert "leaked" not in done.stderr, "DuckDB's bindings tell what was not let go"
             outputs[command] = done.stdout
+        session = session_with_starrocks(env)
     finally:
         subprocess.run([Path(sys.executable).with_name("lakegraph"), "sandbox", "down"], env=env, check=False)
     accounting = next(o for c, o in outputs.items() if "__accounting" in c).splitlines()
@@ -66,6 +88,14 @@ def test_every_command_in_the_documents_runs(tmp_path: Path) -> None:
     assert [line.split(",")[-1] for line in accounting[1:]] == ["0", "0", "0"]
     assert (home / "reports" / "kpi.html").stat().st_size > 1_000_000
     assert (home / "reports" / "dbt.html").exists()
+    if session is None:
+        reason = "no MariaDB client: apt-get install mariadb-client"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    assert "stand-in" in session
+    assert "mobility_trips_by_zone_day\n" in session
+    assert re.search(r"^2023-03-31\t\d+\t\d+\.\d\d$", session, re.MULTILINE), session
+    assert re.search(r"^Manhattan\t\d+$", session, re.MULTILINE), session
+    assert "CREATE EXTERNAL TABLE `shop_orders_daily`" in session
 
 
 @pytest.mark.slow

@@ -150,6 +150,14 @@ def test_nothing_is_added_to_what_is_complete(defs: dg.Definitions, lake: Settin
     assert runner.needed_besides(keys("gold/mobility/users_by_city", "serving/duckdb"), defs, lake) == set()
 
 
+def test_without_publishing_nothing_of_an_older_copy_is_served() -> None:
+    """The fault: `*green*` selects a table and its export, which was made of the copy before it, or failed without."""
+    green = keys("gold/mobility/green_trips_by_payment_type", "serving/exports/mobility_green_trips_by_payment_type")
+    assert runner.without_serving(green) == keys("gold/mobility/green_trips_by_payment_type")
+    exports = keys("serving/exports/mobility_green_trips_by_payment_type", "serving/duckdb")
+    assert runner.without_serving(exports) == exports
+
+
 # -- partitions --------------------------------------------------------------------------------------------
 
 
