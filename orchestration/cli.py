@@ -267,15 +267,16 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
 
 @app.command()
 def assets(select: Annotated[str, typer.Option(help="As for materialize.")] = "*") -> None:
-    """List the keys of the graph with their partitions."""
+    """List the keys of the graph with their partitions; `(reads only)`: a tool that nobody here makes."""
     defs = _graph()
     from orchestration import runner  # reads the manifest
     from orchestration.partitions import PARTITIONS
 
     names: dict[Any, str] = {definition: name for name, definition in PARTITIONS.items()}
     graph = defs.resolve_asset_graph()
-    for key in sorted(runner.resolve(select, defs)):
-        name = names.get(graph.get(key).partitions_def)
+    for key in sorted(runner.resolve(select, defs, readers=True)):
+        asset = graph.get(key)
+        name = names.get(asset.partitions_def) if asset.is_materializable else "reads only"
         typer.echo(f"{key.to_user_string()}{f'  ({name})' if name else ''}")
 
 

@@ -140,8 +140,13 @@ def parse_selection(text: str) -> dg.AssetSelection:
         raise LakeError(f"--select {text!r}: {str(error).splitlines()[0]}") from error
 
 
-def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
+def resolve(text: str, defs: dg.Definitions, *, readers: bool = False) -> set[dg.AssetKey]:
     """The keys that `text` selects.
+
+    Args:
+        text: see `parse_selection`.
+        defs: the graph.
+        readers: also those of the tools that only read gold, which nobody here makes.
 
     Raises:
         LakeError: none, or a key that does not exist.
@@ -150,7 +155,7 @@ def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
 
     words = text.split()
     if len(words) > 1 and not SYNTAX.search(text):  # each must select something: a misspelt one is not left out
-        return {key for word in words for key in resolve(word, defs)}
+        return {key for word in words for key in resolve(word, defs, readers=readers)}
     graph = defs.resolve_asset_graph()
     try:
         keys = parse_selection(text).resolve(graph)
@@ -161,7 +166,7 @@ def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
         raise LakeError(
             f"--select {text!r}: there is no such asset; `lakegraph assets` lists all keys{hint}"
         ) from error
-    ours = {key for key in keys if graph.get(key).is_materializable}
+    ours = {key for key in keys if readers or graph.get(key).is_materializable}
     if keys and not ours:
         raise LakeError(f"--select {text!r}: {min(keys).to_user_string()} only reads gold, and is not made here")
     if not ours:

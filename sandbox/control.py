@@ -330,7 +330,8 @@ def look(settings: Settings, stand_in: StandIn) -> ServiceStatus:
     """What one stand-in is doing; changes nothing."""
     name, record, url = stand_in.name, _record(settings, stand_in), _url(settings, stand_in)
     if record and _alive(record):
-        return ServiceStatus(name, url, record.pid, "running")
+        address = read_endpoints(settings.endpoints_file).get(stand_in.endpoints[0])
+        return ServiceStatus(name, address, record.pid, "running")
     if url and (answer := _health(url)):
         pid = answer.get("pid")
         return ServiceStatus(name, url, pid if isinstance(pid, int) else None, "foreign")
