@@ -91,7 +91,7 @@ def test_every_command_in_the_documents_runs(tmp_path: Path) -> None:
     if session is None:
         reason = "no MariaDB client: apt-get install mariadb-client"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    assert "stand-in" in session
+    assert "-standin\n" in session
     assert "mobility_trips_by_zone_day\n" in session
     assert re.search(r"^2023-03-31\t\d+\t\d+\.\d\d$", session, re.MULTILINE), session
     assert re.search(r"^Manhattan\t\d+$", session, re.MULTILINE), session
