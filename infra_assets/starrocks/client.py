@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import SecretStr
 
-from infra_assets.starrocks.ddl import HIDDEN, OWN_CATALOG
+from infra_assets.starrocks.ddl import HIDDEN, OWN_CATALOG, escaped
 from lake.errors import LakeError, TransientError
 from lake.settings import Settings
 
@@ -254,9 +254,11 @@ class StarRocks:
             raise kind(f"StarRocks at {self.address} {_SAYS[kind]}{number}: {text}") from None
 
     def _redacted(self, message: str, hide: Iterable[SecretStr]) -> str:
+        """On one line; a secret is found as it is, and as a statement has it."""
+        secrets = [secret.get_secret_value() for secret in (self.password, *hide)]
+        written = {" ".join(one.split()) for secret in secrets for one in (secret, escaped(secret))}
         text = " ".join(message.split())
-        secrets = (secret.get_secret_value() for secret in (self.password, *hide))
-        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        for secret in sorted(written - {""}, key=len, reverse=True):
             text = text.replace(secret, HIDDEN)
         return text
 

@@ -32,7 +32,11 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 COLUMN_NAME = re.compile(r"[^\x00-\x1f\x7f`=<>!*]{1,1024}")
 TYPE = re.compile(r"([a-z][a-z0-9_ ]*?)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
 MARK = re.compile(r"\[lakegraph:([0-9a-f]{12})\]")
-SECRET_KEY = re.compile(r"secret|password|token|credential|private_key|access_key|\.sas", re.IGNORECASE)
+# Properties whose values anybody may read; all others are secrets, for StarRocks has more of those than a list would.
+OPEN_KEY = re.compile(
+    r"(?:.+\.)?(?:type|uri|server-uri|warehouse|security|endpoint|region|storage_account|container|"
+    r"service_account_email|(?:use|enable)_\w+)|\w+_(?:enable|ttl_sec)",
+)
 HIDDEN = "***"
 SCHEMES = ("gs", "s3", "file")
 ICEBERG_FOLDERS = ("data", "metadata")
@@ -156,7 +160,12 @@ def literal(text: str) -> str:
     """
     if "\x00" in text:
         raise DeclarationError("a string with a NUL character cannot be written")
-    return f'"{text.translate(ESCAPES)}"'
+    return f'"{escaped(text)}"'
+
+
+def escaped(text: str) -> str:
+    """`text` as it stands between the quotes."""
+    return text.translate(ESCAPES)
 
 
 def qualified(*names: str) -> str:
@@ -261,8 +270,8 @@ def _checked(properties: Properties, taken: Sequence[str]) -> Properties:
     for key, value in properties.items():
         if key in taken:
             raise DeclarationError(f"property {key!r} is set by the declaration itself")
-        if SECRET_KEY.search(key) and isinstance(value, str) and value.lower() not in {"true", "false"}:
-            raise DeclarationError(f"property {key!r} holds a secret: give it as one, or it ends up in logs")
+        if isinstance(value, str) and not OPEN_KEY.fullmatch(key):
+            raise DeclarationError(f"property {key!r} may hold a secret: give it as one, or it ends up in logs")
     return properties
 
 

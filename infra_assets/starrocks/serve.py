@@ -90,8 +90,8 @@ class Pass:
 
 
 def properties(given: Mapping[str, str]) -> ddl.Properties:
-    """Properties as set from outside; those whose key says so are secrets."""
-    return {key: SecretStr(value) if ddl.SECRET_KEY.search(key) else value for key, value in given.items()}
+    """Properties as set from outside; all are secrets but those whose key says that they are none."""
+    return {key: value if ddl.OPEN_KEY.fullmatch(key) else SecretStr(value) for key, value in given.items()}
 
 
 def declare(table: Table, settings: Settings, location: str | None) -> Declared:

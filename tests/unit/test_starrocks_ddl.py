@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlglot import exp
 
-from infra_assets.starrocks import ddl
+from infra_assets.starrocks import ddl, serve
 from infra_assets.starrocks.ddl import (
     Catalog,
     Column,
@@ -80,6 +80,34 @@ def test_a_secret_is_written_only_when_it_is_sent():
     assert "give it as one" in refused(replace, table, properties={"aws.s3.secret_key": "hush"})
     assert "hush" not in refused(replace, table, properties={"aws.s3.secret_key": "hush"})
     assert replace(TABLE, properties={"gcp.gcs.service_account_email": "a@b"}).create().count("gcp.gcs.") == 1
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "aws.s3.secret_key", "azure.adls2.shared_key", "azure.blob.shared_key", "azure.blob.sas_token",
+        "iceberg.catalog.header.Authorization", "iceberg.catalog.token", "gcp.gcs.service_account_private_key",
+        "what.a.later.release.calls.it",
+    ],
+)  # fmt: skip
+def test_a_property_is_a_secret_unless_its_key_says_that_it_is_none(key):
+    secret = serve.properties({key: "hush"})
+    shown = replace(TABLE, properties=secret).create() + Catalog("lake", "https://x", properties=secret).create()
+    assert (shown.count(f'"{key}" = "***"'), shown.count("hush")) == (2, 0)
+    assert replace(TABLE, properties=serve.properties({key: "other"})).hash == replace(TABLE, properties=secret).hash
+    assert "give it as one" in refused(replace, TABLE, properties={key: "hush"})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "aws.s3.endpoint", "aws.s3.region", "aws.s3.use_instance_profile", "aws.s3.enable_ssl", "azure.blob.container",
+        "aws.s3.enable_path_style_access", "azure.adls2.storage_account", "gcp.gcs.service_account_email",
+        "iceberg.catalog.security", "iceberg.catalog.oauth2.server-uri",
+    ],
+)  # fmt: skip
+def test_where_and_how_the_store_is_reached_is_shown(key):
+    assert f'"{key}" = "plain"' in replace(TABLE, properties=serve.properties({key: "plain"})).create()
 
 
 def test_a_catalog():

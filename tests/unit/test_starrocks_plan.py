@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
+import pymysql
 import pytest
 from pydantic import SecretStr
 
@@ -18,7 +19,7 @@ from infra_assets.starrocks.client import (
     UnreachableError,
     kind_of,
 )
-from infra_assets.starrocks.ddl import Catalog, Column, ExternalTable, MaterialisedView, Source, View, marked
+from infra_assets.starrocks.ddl import Catalog, Column, ExternalTable, MaterialisedView, Source, View, literal, marked
 from infra_assets.starrocks.plan import Decision, ForeignObjectError, State, decide
 from infra_assets.starrocks.probe import Figures, Probe
 from lake.errors import LakeError, NotConfiguredError, TransientError
@@ -157,6 +158,21 @@ def test_secrets_are_in_what_is_sent_and_not_in_what_is_shown():
 def test_errors_are_told_apart(code, message, kind):
     assert kind_of(code, message) is kind
     assert issubclass(kind, TransientError) is (kind is UnreachableError)
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvg\nIBADAN\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("secret", ["hush", 'a"b', "back\\slash", "two  blanks", PEM])
+def test_an_error_repeats_no_secret_however_it_is_written(secret):
+    server = StarRocks("sr", password=SecretStr(secret))
+    said = f"Unexpected\n  input {literal(secret)}, or {secret}."
+    for known, hide in ((server, ()), (StarRocks("sr"), (SecretStr(secret),))):
+        with pytest.raises(StarRocksError) as raised, known.translated(hide):
+            raise pymysql.ProgrammingError(1064, said)
+        assert str(raised.value) == (
+            'StarRocks at sr:9030 refuses (1064): Unexpected input "***", or ***' + (" ." if secret == PEM else ".")
+        )
 
 
 # -- the address ---------------------------------------------------------------------------------------------
