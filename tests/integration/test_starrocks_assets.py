@@ -236,7 +236,9 @@ def test_a_server_that_is_away_is_tried_again_and_told(
 def test_where_none_is_set_nothing_is_made_and_the_statements_are_told(
     lake: Lake, configured: Callable[..., Settings]
 ) -> None:
-    configured(starrocks="", sources="live", starrocks_properties='{"aws.s3.secret_key": "sesame", "aws.s3.region": "b"}')
+    configured(
+        starrocks="", sources="live", starrocks_properties='{"aws.s3.secret_key": "sesame", "aws.s3.region": "b"}'
+    )
     made = register()
     assert (made.result.success, made.tables) == (True, set())
     observed = {

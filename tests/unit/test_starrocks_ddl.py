@@ -169,9 +169,11 @@ FROM `lake`.`gold`.`orders`"""
 
 
 def test_nothing_is_dropped_outside_of_starrocks_own_catalog_nor_by_force():
-    assert "nothing outside default_catalog is ever dropped" in refused(ddl.drop_table, "gold", "t", catalog="lake")
-    assert ddl.drop_table("gold", "t") == "DROP TABLE IF EXISTS `default_catalog`.`gold`.`t`"
-    dropping = [*ddl.replace(TABLE), ddl.drop_materialised_view("bi", "t")]
+    assert "nothing outside default_catalog is ever dropped" in refused(ddl.drop, "table", "gold", "t", "lake")
+    assert ddl.drop("table", "gold", "t") == "DROP TABLE IF EXISTS `default_catalog`.`gold`.`t`"
+    kinds = (ExternalTable.kind, View.kind, MaterialisedView.kind)
+    dropping = [*ddl.replace(TABLE), *(ddl.drop(kind, "bi", "t") for kind in kinds)]
+    assert all("`default_catalog`." in statement for statement in dropping if statement.startswith("DROP"))
     assert not [statement for statement in dropping if "FORCE" in statement.upper()]
 
 
@@ -183,7 +185,7 @@ def test_names_that_starrocks_does_not_take(name):
     assert "must be 1 to 64 letters" in refused(replace, TABLE, name=name)
     assert "must be 1 to 64 letters" in refused(replace, TABLE, database=name)
     assert "must be 1 to 64 letters" in refused(ddl.create_database, name)
-    assert "must be 1 to 64 letters" in refused(ddl.drop_table, "gold", name)
+    assert "must be 1 to 64 letters" in refused(ddl.drop, "table", "gold", name)
     assert "must be 1 to 64 letters" in refused(Catalog, name, "https://x")
     assert "must be 1 to 64 letters" in refused(View, "bi", "v", COLUMNS, Source("gold", name))
 
@@ -389,6 +391,24 @@ def test_types_that_starrocks_cannot_read(declared, reason):
 )
 def test_spellings_of_information_schema(one, other, same):
     assert ddl.same_type(one, other) is ddl.same_type(other, one) is same
+
+
+@pytest.mark.parametrize(
+    ("found", "declared", "same"),
+    [
+        ("varchar(1048576)", "string", True),
+        ("varchar(1073741824)", "varchar", True),
+        ("int", "integer", True),
+        ("bigint(20)", "bigint", True),
+        ("DECIMAL64(18,2)", "decimal(18, 2)", True),
+        ("varchar(1048576)", "decimal(18, 2)", False),
+        ("decimal(18, 3)", "decimal(18, 2)", False),
+        ("double", "bigint", False),
+        ("tinyint(1)", "bigint", False),
+    ],
+)
+def test_spellings_of_another_catalog(found, declared, same):
+    assert ddl.same_family(found, starrocks_type(declared)) is same
 
 
 # -- paths and formats ---------------------------------------------------------------------------------------
