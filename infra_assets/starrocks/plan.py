@@ -134,8 +134,8 @@ def decide(declared: ddl.Declared, state: State | None) -> Decision:
     digest = ddl.hash_of(state.comment)
     if digest is None:
         raise ForeignObjectError(
-            f"StarRocks: {state.kind or declared.kind} {name} is there and was not made by lakegraph (its comment has no "
-            "[lakegraph:…]); drop it, or choose another name"
+            f"StarRocks: {state.kind or declared.kind} {name} is there and was not made by lakegraph (its comment "
+            "has no [lakegraph:…]); drop it, or choose another name"
         )
     if state.kind not in {None, declared.kind}:
         return Decision("recreate", declared, (f"is a {state.kind}, not a {declared.kind}",), there=state.kind)

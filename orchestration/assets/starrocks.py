@@ -226,7 +226,7 @@ def _of_files(table: Table, manifest: Manifest | None) -> Finding | None:
 def _schema_verdict(name: str, done: Pass, of_files: Finding | None) -> dg.AssetCheckResult:
     """An error where the rows come from; a warning where StarRocks itself had others, which is set right by now."""
     wrong = [one.detail for one in (done.schema, of_files) if one and not one.passed]
-    mended = [f"{one}; it is made anew" for one in done.drift]
+    mended = (*done.drift, "made anew") if done.drift else ()
     finding = Finding(SCHEMA, not wrong and not mended, "; ".join((*wrong, *mended)) or "columns as declared")
     is_mended = mended and not wrong
     return _verdict(name, SCHEMA, finding, dg.AssetCheckSeverity.WARN if is_mended else dg.AssetCheckSeverity.ERROR)
