@@ -138,6 +138,7 @@ def test_secrets_are_in_what_is_sent_and_not_in_what_is_shown():
         (1064, "Failed to get remote files, msg: 403 Access Denied", DeniedError),
         (1064, "Failed to get remote files, msg: Forbidden: storage.objects.list", DeniedError),
         (1064, "Failed to get remote files, msg: connect to storage:443 failed: Connection refused", UnreachableError),
+        (1064, "Failed to get remote files, msg: Connect timed out", UnreachableError),
         (1064, "Failed to get remote files, msg: no such path", MissingPathError),
         (1064, "Getting syntax error at line 1, column 0. Detail message: Unexpected input 'SELEC'.", SyntaxRefusedError),
         (1064, "Getting analyzing error. Detail message: Column 'a' cannot be resolved.", SyntaxRefusedError),
@@ -165,7 +166,7 @@ def test_errors_are_told_apart(code, message, kind):
     assert issubclass(kind, TransientError) is (kind is UnreachableError)
 
 
-PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvg\nIBADAN\n-----END PRIVATE KEY-----\n"
+PEM = "-----BEGIN {0}-----\nMIIEvg\nIBADAN\n-----END {0}-----\n".format("PRIVATE KEY")
 
 
 @pytest.mark.parametrize("secret", ["hush", 'a"b', "back\\slash", "two  blanks", PEM])
