@@ -25,6 +25,8 @@ from lake.errors import LakeError, NotConfiguredError
 Target = Literal["local", "gcp"]
 Sources = Literal["sandbox", "live"]
 
+READERS = "bi"  # the database of StarRocks that readers look in
+
 Endpoint = Literal["tlc_base", "users_api", "shop_mongodb", "shop_s3", "starrocks"]
 
 AWS_S3 = "https://s3.amazonaws.com"  # stands for AWS itself: the region's own endpoint is the client's to find
@@ -141,6 +143,9 @@ class Settings(BaseSettings):
     starrocks_read_timeout_seconds: float = Field(
         60.0, gt=0, description="How long an answer of StarRocks may stall, and a query may run."
     )
+    starrocks_refresh_timeout_seconds: float = Field(
+        1800.0, gt=0, description="How long the refresh of a materialised view of StarRocks may run."
+    )
     http_timeout_seconds: float = Field(30.0, gt=0, description="Timeout of one HTTP request.")
     http_attempts: int = Field(4, ge=1, description="Attempts of one request to a source before it fails.")
     export_keep_days: int = Field(
@@ -205,6 +210,13 @@ class Settings(BaseSettings):
     def _connection_id(cls, value: str) -> str:
         if not CONNECTION.fullmatch(value):
             raise ValueError("is not a connection id: letters, digits, underscores and dashes")
+        return value
+
+    @field_validator("starrocks_database")
+    @classmethod
+    def _behind_readers(cls, value: str) -> str:
+        if value.lower() == READERS:
+            raise ValueError(f"is {READERS}, where readers look: a table and its view would have one name")
         return value
 
     @field_validator("superset_url")

@@ -15,7 +15,7 @@ from dlt_sources.files import redact
 from dlt_sources.shop import mongo_of
 from infra_assets import check_access, resources
 from infra_assets.plan import plan_all
-from infra_assets.starrocks.client import StarRocks
+from infra_assets.starrocks.client import LEAST_RELEASE, StarRocks, is_too_old
 from infra_assets.superset.client import connect
 from lake.errors import LakeError, one_line
 from lake.settings import Endpoint, Settings, Target
@@ -124,6 +124,11 @@ def _starrocks(settings: Settings) -> Finding:
         ((version,),) = server.query("SELECT current_version()")
     except LakeError as error:
         return Finding(name, False, str(error).removeprefix(f"{name}: "), needed=False)
+    if is_too_old(version):
+        least = ".".join(map(str, LEAST_RELEASE))
+        return Finding(
+            name, False, f"{server.address}, version {version}; {least} is the least that works", needed=False
+        )
     return Finding(name, True, f"{server.address}, version {version}")
 
 

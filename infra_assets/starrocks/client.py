@@ -9,14 +9,14 @@ StarRocks says "1064" of most things that go wrong, so its words decide where it
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import SecretStr
 
-from infra_assets.starrocks.ddl import HIDDEN, OWN_CATALOG
+from infra_assets.starrocks.ddl import HIDDEN, OWN_CATALOG, escaped
 from lake.errors import LakeError, TransientError
 from lake.settings import Settings
 
@@ -29,6 +29,7 @@ Row = tuple[Any, ...]
 PORT = 9030
 SCHEME = "mysql"
 NO_PASSWORD = SecretStr("")
+LEAST_RELEASE = (3, 2)  # before, CREATE OR REPLACE VIEW kept a view's old comment: its hash would never be right
 MARGIN_SECONDS = 5.0  # the server gives up a query before we stop listening, so that none runs on unheard
 USAGE = "must be mysql://user:password@host:9030[?tls=true]"
 
@@ -50,7 +51,9 @@ class DeniedError(StarRocksError):
 
 
 class MissingPathError(StarRocksError):
-    """A table's folder is not there, or holds no file."""
+    """A table's folder is not there, or holds no file; or StarRocks may not read it, or does not reach it: for
+    some of its releases all of these are one.
+    """
 
 
 class SyntaxRefusedError(StarRocksError):
@@ -65,7 +68,7 @@ class UnknownObjectError(StarRocksError):
 _WORDS: tuple[tuple[re.Pattern[str], type[LakeError]], ...] = tuple(
     (re.compile(words, re.IGNORECASE), error)
     for words, error in (
-        (r"doesn't get file with path|No file exists for FileTable|failed to get remote files", MissingPathError),
+        (r"doesn't get file with path|No file exists for FileTable", MissingPathError),
         (r"access denied|not authorized: |forbidden: ", DeniedError),
         (r"unknown (database|table|catalog|view)", UnknownObjectError),
         (r"no alive (backend|be|compute)|(backend|compute) nodes? not found|failed to connect to", UnreachableError),
@@ -74,6 +77,8 @@ _WORDS: tuple[tuple[re.Pattern[str], type[LakeError]], ...] = tuple(
             r"error occurred while processing \w+ request|service unavailable: |failed to load rest catalog",
             UnreachableError,
         ),
+        (r"connection refused|connect(ion)? timed out|unknownhostexception", UnreachableError),  # the store
+        (r"failed to get remote files", MissingPathError),
         (r"syntax error|analyzing error|unknown column|cannot be resolved", SyntaxRefusedError),
     )
 )
@@ -88,12 +93,18 @@ _SAYS = MappingProxyType(
     {
         UnreachableError: "cannot be reached",
         DeniedError: "denies access",
-        MissingPathError: "finds no file",
+        MissingPathError: "finds no file there, or may not read the store",
         SyntaxRefusedError: "does not take the statement",
         UnknownObjectError: "does not know",
         StarRocksError: "refuses",
     }
 )
+
+
+def is_too_old(version: str) -> bool:
+    """Whether `current_version()` names a release before the least one; what is no number may be anything."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return found is not None and tuple(map(int, found.groups())) < LEAST_RELEASE
 
 
 def kind_of(code: int | None, message: str) -> type[LakeError]:
@@ -128,6 +139,10 @@ class Session:
         """Run a statement for its effect; see `query`."""
         self.query(sql, hide=hide)
 
+    def execute_at_length(self, sql: str) -> None:
+        """Run a statement that may take as long as a refresh, on a connection of its own; see `query`."""
+        replace(self._server, read_timeout=self._server.refresh_timeout).execute(sql)
+
 
 @dataclass(frozen=True)
 class StarRocks:
@@ -141,6 +156,7 @@ class StarRocks:
         tls: encrypt, and check the server's certificate.
         connect_timeout: seconds that a connection may take.
         read_timeout: seconds that a query may run, and an answer may stall.
+        refresh_timeout: seconds that the refresh of a copy may run.
     """
 
     host: str
@@ -150,6 +166,7 @@ class StarRocks:
     tls: bool = False
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+    refresh_timeout: float = 1800.0
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "StarRocks":
@@ -159,11 +176,11 @@ class StarRocks:
             NotConfiguredError: neither is there.
             LakeError: the setting is no URL of one; it is not repeated, for it may hold a password.
         """
-        url = SecretStr(settings.endpoint("starrocks"))
-        return cls.from_url(
-            url,
+        return replace(
+            cls.from_url(SecretStr(settings.endpoint("starrocks"))),
             connect_timeout=settings.starrocks_connect_timeout_seconds,
             read_timeout=settings.starrocks_read_timeout_seconds,
+            refresh_timeout=settings.starrocks_refresh_timeout_seconds,
         )
 
     @classmethod
@@ -254,9 +271,11 @@ class StarRocks:
             raise kind(f"StarRocks at {self.address} {_SAYS[kind]}{number}: {text}") from None
 
     def _redacted(self, message: str, hide: Iterable[SecretStr]) -> str:
+        """On one line; a secret is found as it is, and as a statement has it."""
+        secrets = [secret.get_secret_value() for secret in (self.password, *hide)]
+        written = {" ".join(one.split()) for secret in secrets for one in (secret, escaped(secret))}
         text = " ".join(message.split())
-        secrets = (secret.get_secret_value() for secret in (self.password, *hide))
-        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        for secret in sorted(written - {""}, key=len, reverse=True):
             text = text.replace(secret, HIDDEN)
         return text
 

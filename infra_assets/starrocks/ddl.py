@@ -13,7 +13,7 @@ escaped, and it wants a table's COMMENT before its PROPERTIES.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -32,7 +32,11 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 COLUMN_NAME = re.compile(r"[^\x00-\x1f\x7f`=<>!*]{1,1024}")
 TYPE = re.compile(r"([a-z][a-z0-9_ ]*?)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\))?")
 MARK = re.compile(r"\[lakegraph:([0-9a-f]{12})\]")
-SECRET_KEY = re.compile(r"secret|password|token|credential|private_key|access_key|\.sas", re.IGNORECASE)
+# Properties whose values anybody may read; all others are secrets, for StarRocks has more of those than a list would.
+OPEN_KEY = re.compile(
+    r"(?:.+\.)?(?:type|uri|server-uri|warehouse|security|endpoint|region|storage_account|container|"
+    r"service_account_email|(?:use|enable)_\w+)|\w+_(?:enable|ttl_sec)",
+)
 HIDDEN = "***"
 SCHEMES = ("gs", "s3", "file")
 ICEBERG_FOLDERS = ("data", "metadata")
@@ -120,6 +124,20 @@ def _plain_type(text: str) -> str:
     return re.sub(r"^(tinyint|smallint|int|bigint|largeint)\(\d+\)$", r"\1", plain)
 
 
+def same_family(one: str, other: str) -> bool:
+    """As `same_type`, for a column of another catalog: texts have other lengths there, and whole numbers may be
+    shorter, all of which our contracts call BIGINT.
+    """
+    return _family(one) == _family(other)
+
+
+def _family(text: str) -> str:
+    plain = _plain_type(text)
+    if re.fullmatch(r"(?:var)?char\(\d+\)", plain):
+        return STRING
+    return "bigint" if plain in {"tinyint", "smallint", "int"} else plain
+
+
 def identifier(name: str, what: str = "name") -> str:
     """`name` in back-ticks, for a database, table, view or catalog.
 
@@ -156,7 +174,12 @@ def literal(text: str) -> str:
     """
     if "\x00" in text:
         raise DeclarationError("a string with a NUL character cannot be written")
-    return f'"{text.translate(ESCAPES)}"'
+    return f'"{escaped(text)}"'
+
+
+def escaped(text: str) -> str:
+    """`text` as it stands between the quotes."""
+    return text.translate(ESCAPES)
 
 
 def qualified(*names: str) -> str:
@@ -261,8 +284,8 @@ def _checked(properties: Properties, taken: Sequence[str]) -> Properties:
     for key, value in properties.items():
         if key in taken:
             raise DeclarationError(f"property {key!r} is set by the declaration itself")
-        if SECRET_KEY.search(key) and isinstance(value, str) and value.lower() not in {"true", "false"}:
-            raise DeclarationError(f"property {key!r} holds a secret: give it as one, or it ends up in logs")
+        if isinstance(value, str) and not OPEN_KEY.fullmatch(key):
+            raise DeclarationError(f"property {key!r} may hold a secret: give it as one, or it ends up in logs")
     return properties
 
 
@@ -406,6 +429,10 @@ class Source:
         """It as SQL names it."""
         return qualified(self.catalog, self.database, self.name)
 
+    def refresh(self) -> str:
+        """`REFRESH EXTERNAL TABLE …`: forget what is known of its snapshot and its columns."""
+        return f"REFRESH EXTERNAL TABLE {self.sql}"
+
 
 @dataclass(frozen=True)
 class View(_Declared):
@@ -453,7 +480,7 @@ class MaterialisedView(_Declared):
     """A copy of a catalog's table in StarRocks' own storage, made anew when told to.
 
     Attributes:
-        database: where readers look: `bi`.
+        database: of `default_catalog`.
         name: the materialised view.
         columns: see `View`.
         source: the table that it copies; not one of files, over which StarRocks allows none.
@@ -502,35 +529,34 @@ def create_database(name: str) -> str:
     return f"CREATE DATABASE IF NOT EXISTS {identifier(name, 'database')}"
 
 
-def drop_table(database: str, name: str, catalog: str = OWN_CATALOG) -> str:
-    """`DROP TABLE IF EXISTS …`, without FORCE: StarRocks keeps it in its bin for a day.
+def drop(kind: str, database: str, name: str, catalog: str = OWN_CATALOG) -> str:
+    """`DROP … IF EXISTS …` of an object of this kind, without FORCE: StarRocks keeps a table in its bin for a day.
 
     Raises:
         DeclarationError: the catalog is not StarRocks' own: there the files would go with the table.
     """
-    return _drop("TABLE", database, name, catalog)
-
-
-def drop_materialised_view(database: str, name: str) -> str:
-    """`DROP MATERIALIZED VIEW IF EXISTS …`."""
-    return _drop("MATERIALIZED VIEW", database, name, OWN_CATALOG)
-
-
-def _drop(kind: str, database: str, name: str, catalog: str) -> str:
     if catalog != OWN_CATALOG:
         raise DeclarationError(
             f"{catalog}.{database}.{name}: nothing outside {OWN_CATALOG} is ever dropped: its files would go with it"
         )
-    return f"DROP {kind} IF EXISTS {qualified(catalog, database, name)}"
+    return f"DROP {_DROPPED[kind]} IF EXISTS {qualified(catalog, database, name)}"
 
 
-_DROPS: Mapping[type[Declared], Callable[[str, str], str]] = MappingProxyType(
-    {ExternalTable: drop_table, MaterialisedView: drop_materialised_view}
+_DROPPED: Mapping[str, str] = MappingProxyType(
+    {ExternalTable.kind: "TABLE", View.kind: "VIEW", MaterialisedView.kind: "MATERIALIZED VIEW"}
 )
 
 
-def replace(declared: ExternalTable | View | MaterialisedView, *, reveal: bool = False) -> tuple[str, ...]:
-    """The statements that put it in the place of an older one of ours; a view needs no drop."""
-    drop = _DROPS.get(type(declared))
-    dropped = (drop(declared.database, declared.name),) if drop else ()
+def replace(
+    declared: ExternalTable | View | MaterialisedView, there: str | None = None, *, reveal: bool = False
+) -> tuple[str, ...]:
+    """The statements that put it in the place of an older one of ours; a view takes that of a view without a drop.
+
+    Args:
+        declared: what is wanted.
+        there: the kind of the older one; None: the same.
+        reveal: write secrets out.
+    """
+    there = there or declared.kind
+    dropped = () if there == declared.kind == View.kind else (drop(there, declared.database, declared.name),)
     return (*dropped, declared.create(reveal=reveal))

@@ -147,7 +147,12 @@ def latency(found: Probe, budget_ms: float) -> Finding:
     return Finding("latency", passed, f"{found.milliseconds:.0f} ms of {budget_ms:.0f} ms")
 
 
-def schema(wanted: Sequence[ddl.Column], found: Sequence[ddl.Column], *, types: bool = True) -> Finding:
-    """Finding `schema`: whether StarRocks has the contract's columns, all of them and no others."""
-    reasons = plan.drift(wanted, found, types=types)
+def schema(
+    wanted: Sequence[ddl.Column],
+    found: Sequence[ddl.Column],
+    *,
+    same: Callable[[str, str], bool] | None = ddl.same_type,
+) -> Finding:
+    """Finding `schema`: whether there are the contract's columns, all of them and no others; see `plan.drift`."""
+    reasons = plan.drift(wanted, found, same=same)
     return Finding("schema", not reasons, "; ".join(reasons) or f"{len(found)} columns as declared")

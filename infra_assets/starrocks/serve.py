@@ -7,13 +7,13 @@ What belongs here: the two ways a table is served, and the pass that is the same
 In either mode readers look at the view `bi.<table>`, which stays while what is behind it is made anew:
 
 - `file`: an external table over the current exported snapshot, and the view over it.
-- `iceberg_catalog`: the table in an Iceberg catalog behind a REST service, and the view over it, or, if
-  `materialised_by` names a column, a copy in StarRocks' own storage.
+- `iceberg_catalog`: the table in an Iceberg catalog behind a REST service, and the view over it; if `materialised_by`
+  names a column, a copy in StarRocks' own storage is between the two.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import SecretStr
 
@@ -21,11 +21,10 @@ from infra_assets.starrocks import ddl, plan, probe
 from infra_assets.starrocks.client import Row, Session
 from infra_assets.starrocks.probe import Finding, Probe
 from lake.errors import LakeError, NotConfiguredError
-from lake.settings import Settings
+from lake.settings import READERS, Settings
 
 Mode = Literal["file", "iceberg_catalog", "none"]
 
-READERS = "bi"  # the database that readers look in
 NAMESPACE = "gold"  # of the Iceberg catalog
 LATENCY_MS = 1000.0
 PREVIEW_ROWS = 5
@@ -66,7 +65,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Declared:
-    """What StarRocks is to have of a table: the objects in the order of their making, and what the view is over."""
+    """What StarRocks is to have of a table: the objects in the order of their making, and the table that has the rows:
+    that of the files, or that of the catalog.
+    """
 
     objects: tuple[ddl.Declared, ...]
     source: ddl.Source
@@ -79,19 +80,25 @@ class Pass:
     Attributes:
         decisions: what was done to each object.
         probe: the figures as readers get them.
-        schema: whether the columns are the contract's.
         preview: the first rows, by column.
+        schema: whether the catalog's columns are the contract's; None: the table is one of files, whose columns are
+            compared, and set right, by the decisions.
     """
 
     decisions: tuple[plan.Decision, ...]
     probe: Probe
-    schema: Finding
     preview: tuple[Row, ...]
+    schema: Finding | None = None
+
+    @property
+    def drift(self) -> tuple[str, ...]:
+        """How columns in StarRocks differed before they were set right, in words."""
+        return tuple(f"{one.declared.kind} {reason}" for one in self.decisions for reason in one.drift)
 
 
 def properties(given: Mapping[str, str]) -> ddl.Properties:
-    """Properties as set from outside; those whose key says so are secrets."""
-    return {key: SecretStr(value) if ddl.SECRET_KEY.search(key) else value for key, value in given.items()}
+    """Properties as set from outside; all are secrets but those whose key says that they are none."""
+    return {key: value if ddl.OPEN_KEY.fullmatch(key) else SecretStr(value) for key, value in given.items()}
 
 
 def declare(table: Table, settings: Settings, location: str | None) -> Declared:
@@ -109,14 +116,14 @@ def declare(table: Table, settings: Settings, location: str | None) -> Declared:
     if table.mode == "iceberg_catalog":
         catalog = _catalog(settings, table.name)
         source = ddl.Source(NAMESPACE, table.name, catalog.name)
-        return Declared((catalog, _reader(table, source)), source)
+        return Declared((catalog, *_over(table, source, settings.starrocks_database)), source)
     if location is None:
         raise LakeError(f"{table.name}: was not exported yet; materialize serving/exports/{table.name} first")
     database = settings.starrocks_database
     access = properties(_revealed(settings.starrocks_properties))
     files = ddl.ExternalTable(database, table.name, table.columns, location, table.comment, access)
     source = ddl.Source(database, table.name)
-    return Declared((files, _reader(table, source)), source)
+    return Declared((files, _view(table, source)), source)
 
 
 def _catalog(settings: Settings, table: str) -> ddl.Catalog:
@@ -136,9 +143,15 @@ def _revealed(secret: Mapping[str, SecretStr]) -> Mapping[str, str]:
     return {key: value.get_secret_value() for key, value in secret.items()}
 
 
-def _reader(table: Table, source: ddl.Source) -> ddl.View | ddl.MaterialisedView:
-    if table.materialised_by:
-        return ddl.MaterialisedView(READERS, table.name, table.columns, source, table.materialised_by, table.comment)
+def _over(table: Table, source: ddl.Source, database: str) -> tuple[ddl.Declared, ...]:
+    """What is over a catalog's table: the view, and the copy that it is over, if there is one."""
+    if table.materialised_by is None:
+        return (_view(table, source),)
+    copy = ddl.MaterialisedView(database, table.name, table.columns, source, table.materialised_by, table.comment)
+    return copy, _view(table, ddl.Source(database, table.name))
+
+
+def _view(table: Table, source: ddl.Source) -> ddl.View:
     return ddl.View(READERS, table.name, table.columns, source, table.comment)
 
 
@@ -154,25 +167,25 @@ def serve(session: Session, table: Table, declared: Declared) -> Pass:
         LakeError: by what went wrong (`infra_assets.starrocks.client`, `plan.ForeignObjectError`).
     """
     decisions = []
-    for one in declared.objects:
+    for one in declared.objects:  # a copy has its rows before the view is over it
+        plan.look_anew(session, one)
         decisions.append(plan.plan(session, one))
         plan.apply(session, decisions[-1])
         plan.refresh(session, one)
-    found = _columns(session, declared.source)
-    by_catalog = table.mode == "iceberg_catalog"  # whose types have spellings of their own
     readers = ddl.Source(READERS, table.name)
     named = ", ".join(ddl.column_identifier(column.name) for column in table.columns)
     return Pass(
         tuple(decisions),
         probe.probe(session, readers, measure=table.measure, day=table.day),
-        probe.schema(table.columns, found, types=not by_catalog),
         tuple(session.query(f"SELECT {named} FROM {readers.sql} LIMIT {PREVIEW_ROWS}")),  # noqa: S608 - quoted
+        _schema(session, table, declared.source),
     )
 
 
-def _columns(session: Session, source: ddl.Source) -> tuple[ddl.Column, ...]:
-    """Columns of what the view is over, as StarRocks has them."""
-    own = source.catalog == ddl.OWN_CATALOG
-    name = ddl.qualified(source.database, source.name) if own else source.sql
-    rows: list[tuple[Any, ...]] = session.query(f"DESC {name}")
-    return tuple(ddl.Column(str(row[0]), str(row[1])) for row in rows)
+def _schema(session: Session, table: Table, source: ddl.Source) -> Finding | None:
+    """Whether a catalog's table has the contract's columns."""
+    if source.catalog == ddl.OWN_CATALOG:
+        return None
+    rows = session.query(f"DESC {source.sql}")
+    found = tuple(ddl.Column(str(row[0]), str(row[1])) for row in rows)
+    return probe.schema(table.columns, found, same=ddl.same_family)

@@ -6,20 +6,22 @@ it (`infra_assets.starrocks`), and which tables there are (`orchestration.served
 Where no StarRocks is set, nothing is materialized: each asset is observed with the statements that would be sent.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import starmap
 from typing import Any
 
 import dagster as dg
 
 from infra_assets.starrocks import ddl, plan, probe
-from infra_assets.starrocks.client import Session, StarRocks
+from infra_assets.starrocks.client import MissingPathError, Session, StarRocks, StarRocksError
 from infra_assets.starrocks.probe import Figures, Finding
 from infra_assets.starrocks.serve import Declared, Pass, Table, declare, planned, serve
 from infra_assets.steps import Parts, step_failures
 from lake.duck import quote
-from lake.errors import LakeError, NotConfiguredError
-from lake.exports import Manifest, Shape, current
+from lake.errors import LakeError, NotConfiguredError, one_line
+from lake.exports import Manifest, Shape, current, exports_folder
 from lake.settings import Settings, Target, get_settings
 from orchestration.assets.exports import export_key
 from orchestration.automation import behind_checks
@@ -30,9 +32,14 @@ from orchestration.translators import OWNERS
 ROWS, SCHEMA, VALUES, LATENCY = "row_parity", "schema", "value_parity", "latency"
 CHECKS: Mapping[str, str] = {
     ROWS: "Readers count as many rows as gold has.",
-    SCHEMA: "StarRocks and the exported files have the contract's columns, all of them and no others.",
+    SCHEMA: "StarRocks, and the files or catalog behind it, have the contract's columns, all of them and no others.",
     VALUES: "Sum, least and greatest of one measure, and the first and last of one date, are gold's.",
     LATENCY: "The figures came within the table's budget.",
+}
+OF_A_SHAPE: Mapping[str, str] = {  # it has no contract, and no table of gold to be compared with
+    ROWS: "Readers count as many rows as the exported files have.",
+    SCHEMA: "StarRocks had the columns of the exported files, all of them and no others.",
+    LATENCY: CHECKS[LATENCY],
 }
 RETRY = dg.RetryPolicy(max_retries=2, delay=5)
 _QUOTES: Mapping[Target, Callable[[str], str]] = {"local": quote, "gcp": ddl.column_identifier}
@@ -66,9 +73,10 @@ def _spec(name: str, one: Served, shape: Shape | None) -> dg.AssetSpec:
     )
 
 
-def _check_specs(name: str) -> Iterator[dg.AssetCheckSpec]:
-    for check, description in CHECKS.items():
-        yield dg.AssetCheckSpec(check, asset=starrocks_key(name), description=description, blocking=check == ROWS)
+def _check_specs(name: str, one: Served, shape: Shape | None) -> Iterator[dg.AssetCheckSpec]:
+    for check, description in (OF_A_SHAPE if shape else CHECKS).items():
+        if check != VALUES or one.starrocks.measure or one.starrocks.day:
+            yield dg.AssetCheckSpec(check, asset=starrocks_key(name), description=description, blocking=check == ROWS)
 
 
 def build_starrocks() -> dg.AssetsDefinition:
@@ -78,7 +86,7 @@ def build_starrocks() -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="starrocks",
         specs=list(starmap(_spec, wanted)),
-        check_specs=[spec for name, *_ in wanted for spec in _check_specs(name)],
+        check_specs=[spec for one in wanted for spec in _check_specs(*one)],
         can_subset=True,
         retry_policy=RETRY,
     )
@@ -115,12 +123,14 @@ def _table(one: Served, shape: Shape | None, manifest: Manifest | None) -> Table
 
 
 def _statements(settings: Settings, name: str, one: Served, shape: Shape | None) -> tuple[str, ...]:
-    """What would be sent to a StarRocks that has nothing; none if there is nothing to register yet."""
+    """What would be sent to a StarRocks that has nothing, or why that cannot be said; none if nothing is exported."""
     manifest = current(settings, name)
+    if manifest is None and (shape or one.starrocks.mode == "file"):
+        return ()
     try:
         return planned(declare(_table(one, shape, manifest), settings, manifest.location if manifest else None))
-    except LakeError:  # not exported: the export says so itself
-        return ()
+    except LakeError as error:
+        return (f"-- {one_line(error)}",)
 
 
 def _registered(session: Session, settings: Settings, name: str, one: Served, shape: Shape | None) -> Iterator[Any]:
@@ -131,10 +141,33 @@ def _registered(session: Session, settings: Settings, name: str, one: Served, sh
     except NotConfiguredError as error:
         yield not_configured(starrocks_key(name), error)
         return
-    done = serve(session, table, declared)
+    with _files_looked_for(settings, manifest if table.mode == "file" else None):
+        done = serve(session, table, declared)
     expected = Figures(manifest.rows) if shape and manifest else _gold(settings, table)
+    rows, *values = probe.compare(expected, done.probe.figures)
     yield _result(name, table, declared, done, manifest)
-    yield from _verdicts(name, table, done, expected, manifest)
+    source = "in the exported files" if shape else "in gold"
+    yield _verdict(name, ROWS, replace(rows, detail=f"{rows.detail} as {source}"))
+    yield _schema_verdict(name, done, None if shape else _of_files(table, manifest))
+    if compared := [one for one, column in zip(values, (table.measure, table.day), strict=True) if column]:
+        yield _verdict(name, VALUES, _together(compared))
+    yield _verdict(name, LATENCY, probe.latency(done.probe, table.latency_ms), dg.AssetCheckSeverity.WARN)
+
+
+@contextmanager
+def _files_looked_for(settings: Settings, manifest: Manifest | None) -> Iterator[None]:
+    """StarRocks says "no file" also where it may not read them, or does not reach them: so we look ourselves."""
+    try:
+        yield
+    except MissingPathError as error:
+        if manifest is None:
+            raise
+        size = sum(exports_folder(settings).sizes(manifest.folder).values())
+        if size == manifest.size_bytes:
+            why = "the files are there: StarRocks may not read them, or does not reach them from where it runs"
+        else:
+            why = f"the files are not there, or not all of them; materialize serving/exports/{manifest.table}"
+        raise StarRocksError(f"{error}; {why}") from error
 
 
 def _gold(settings: Settings, table: Table) -> Figures:
@@ -182,31 +215,35 @@ def _preview(table: Table, done: Pass) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _verdicts(
-    name: str, table: Table, done: Pass, expected: Figures, manifest: Manifest | None
-) -> Iterator[dg.AssetCheckResult]:
-    rows, measure, date = probe.compare(expected, done.probe.figures)
-    compared = [finding for finding, column in ((measure, table.measure), (date, table.day)) if column]
-    values = Finding(
-        VALUES,
-        all(one.passed for one in compared),
-        "; ".join(f"{one.name} {one.detail}" for one in compared) or "no measure and no date are declared",
+def _of_files(table: Table, manifest: Manifest | None) -> Finding | None:
+    """Whether the exported files have the contract's columns; None: the table is not of files."""
+    if manifest is None or table.mode != "file":
+        return None
+    found = tuple(ddl.Column.of(column, kind) for column, kind in manifest.columns.items())
+    return probe.schema(table.columns, found)
+
+
+def _schema_verdict(name: str, done: Pass, of_files: Finding | None) -> dg.AssetCheckResult:
+    """An error where the rows come from; a warning where StarRocks itself had others, which is set right by now."""
+    wrong = [one.detail for one in (done.schema, of_files) if one and not one.passed]
+    mended = (*done.drift, "made anew") if done.drift else ()
+    finding = Finding(SCHEMA, not wrong and not mended, "; ".join((*wrong, *mended)) or "columns as declared")
+    is_mended = mended and not wrong
+    return _verdict(name, SCHEMA, finding, dg.AssetCheckSeverity.WARN if is_mended else dg.AssetCheckSeverity.ERROR)
+
+
+def _together(compared: Sequence[Finding]) -> Finding:
+    detail = "; ".join(f"{one.name} {one.detail}" for one in compared)
+    return Finding(VALUES, all(one.passed for one in compared), f"{detail} as in gold")
+
+
+def _verdict(
+    name: str, check: str, finding: Finding, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=starrocks_key(name),
+        check_name=check,
+        passed=finding.passed,
+        severity=severity,
+        description=finding.detail,
     )
-    schemas = [done.schema]
-    if manifest is not None and table.mode == "file":
-        of_files = tuple(ddl.Column.of(column, kind) for column, kind in manifest.columns.items())
-        schemas.append(probe.schema(table.columns, of_files))
-    wrong = [one for one in schemas if not one.passed]
-    schema = Finding(SCHEMA, not wrong, "; ".join(one.detail for one in wrong or schemas[:1]))
-    within = probe.latency(done.probe, table.latency_ms)
-    for check, finding in ((ROWS, rows), (SCHEMA, schema), (VALUES, values), (LATENCY, within)):
-        severity = dg.AssetCheckSeverity.WARN if check == LATENCY else dg.AssetCheckSeverity.ERROR
-        yield dg.AssetCheckResult(
-            asset_key=starrocks_key(name),
-            check_name=check,
-            passed=finding.passed,
-            severity=severity,
-            description=f"{finding.detail} as in gold"
-            if check in {ROWS, VALUES} and not finding.passed
-            else finding.detail,
-        )

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import lakes
 import pytest
 from homes import LAKEGRAPH, Home, serving, write_sources
 
+from orchestration.served import served_tables
 from sandbox import tlc
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e-cli")]
@@ -159,6 +162,23 @@ def test_the_sandbox_outlives_its_command_and_is_found_again(tmp_path, here):
     assert (down.code, down.out) == (0, "stopped\n")
     assert here(home, "sandbox", "status").code == 1
     assert (home.settings.sandbox_home / "tlc" / "taxi_zone_lookup.csv").exists()
+
+
+# -- serving -------------------------------------------------------------------------------------------------
+
+
+def test_what_no_starrocks_is_set_for_is_not_done_and_nothing_fails(home):
+    home.more["LAKEGRAPH_SOURCES"] = "live"
+    done = home.run("materialize", "--select", "serving/starrocks/*")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.out.splitlines() if line.startswith("not done: ")]
+    served = [one.table for one in served_tables()]
+    assert line.startswith(f"not done: serving/starrocks/{min(served)} and {len(served)} more: starrocks: ")  # a shape
+    assert line.endswith("set LAKEGRAPH_STARROCKS")
+    assert "│ serving/starrocks/" not in done.out
+    with closing(sqlite3.connect(next(home.settings.dagster_home.rglob("index.db")))) as index:
+        names = index.execute("SELECT asset_key FROM asset_keys WHERE last_materialization IS NOT NULL").fetchall()
+    assert not [name for (name,) in names if "starrocks" in name]
 
 
 # -- doctor, help, settings ----------------------------------------------------------------------------------

@@ -184,13 +184,27 @@ def test_a_foreign_table_or_view_is_refused_and_left_as_it_is(session, orders):
     assert session.query("SELECT n FROM bi.orders") == [(10,)]
 
 
-def test_a_view_in_the_place_of_a_table_is_not_dropped(session, orders):
+def test_a_view_of_ours_gives_way_to_a_table_and_one_of_somebody_else_does_not(session, orders):
     register(session, orders)
-    there = replace(view(orders), database="gold", name="shown")
-    register(session, there)
-    with pytest.raises(StarRocksError, match="is a view, not a table"):
-        register(session, replace(orders, name="shown", comment="another"))
-    assert session.query("SELECT count(*) FROM gold.shown") == [(10,)]
+    register(session, replace(view(orders), database="gold", name="shown"))
+    table = replace(orders, name="shown", columns=orders.columns[:2])
+    decision = plan.plan(session, table)
+    assert (decision.action, decision.reasons) == ("recreate", ("is a view, not a table",))
+    assert decision.statements()[1] == "DROP VIEW IF EXISTS `default_catalog`.`gold`.`shown`"
+    assert register(session, table) == ["recreate"]
+    assert register(session, table) == ["unchanged"]
+    assert len(session.query("SELECT * FROM gold.shown LIMIT 1")[0]) == 2
+    session.execute("CREATE VIEW gold.theirs AS SELECT 1 AS one")
+    with pytest.raises(ForeignObjectError, match=r"view gold\.theirs is there and was not made by lakegraph"):
+        register(session, replace(table, name="theirs"))
+    assert session.query("SELECT one FROM gold.theirs") == [(1,)]
+
+
+def test_what_cannot_be_seen_once_it_is_made_is_told(session, orders, monkeypatch):
+    decision = plan.plan(session, orders)
+    monkeypatch.setattr(plan, "read", lambda _session, _declared: None)
+    with pytest.raises(LakeError, match="is not as it was made: it is not there, or we may not see it; does another"):
+        plan.apply(session, decision)
 
 
 def test_who_comes_second_with_another_declaration_is_told(session, orders):
@@ -538,7 +552,7 @@ def test_it_listens_on_loopback_only(stand_in):
     assert httpx.get(f"{stand_in.url}/health").json()["pid"] == os.getpid()
 
 
-def test_the_process_is_found_by_the_settings_and_keeps_its_tables(tmp_path, orders):
+def test_the_process_is_found_by_the_settings_and_keeps_its_tables(tmp_path, orders, monkeypatch):
     settings = Settings(home=tmp_path / "home")
     command = [sys.executable, "-m", "sandbox.starrocks", "--home", str(settings.home), "--token", "mine"]
     actions = []
@@ -555,6 +569,11 @@ def test_the_process_is_found_by_the_settings_and_keeps_its_tables(tmp_path, ord
                 finding = next(one for one in doctor.examine(settings) if one.name == "starrocks")
                 assert finding.ok
                 assert finding.detail == f"{endpoints['starrocks'].removeprefix('mysql://root@')}, version {VERSION}"
+                monkeypatch.setattr(StarRocks, "query", lambda *_: [("3.1.1-0123abc",)])
+                old = next(one for one in doctor.examine(settings) if one.name == "starrocks")
+                monkeypatch.undo()
+                assert (old.ok, old.needed) == (False, False)
+                assert old.detail.endswith(", version 3.1.1-0123abc; 3.2 is the least that works")
             finally:
                 process.terminate()
         assert not settings.endpoints_file.exists()

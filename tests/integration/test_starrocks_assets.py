@@ -1,5 +1,6 @@
 """The assets `serving/starrocks/*` over real exports and the stand-in: what is made, compared, refused and left alone."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,16 +11,22 @@ import dagster as dg
 import duckdb
 import gold
 import pytest
+from iceberg_rest import WAREHOUSE, IcebergRest, client
 from pydantic import SecretStr
+from pyiceberg.types import StringType
 
+from infra_assets.starrocks import ddl
 from infra_assets.starrocks.client import StarRocks
+from infra_assets.starrocks.serve import Declared, Table, declare
 from lake.exports import current, export, reshape
 from lake.settings import Settings, get_settings
 from orchestration.assets import starrocks
-from orchestration.assets.starrocks import CHECKS, LATENCY, ROWS, SCHEMA, VALUES, starrocks_key
+from orchestration.assets.starrocks import CHECKS, LATENCY, OF_A_SHAPE, ROWS, SCHEMA, VALUES, starrocks_key
 from orchestration.observations import why_skipped
 from orchestration.served import served_tables
 from sandbox.starrocks import StarRocksStandIn
+from sandbox.starrocks_catalog import refused
+from sandbox.starrocks_files import Files
 
 ORDERS, MONTHLY, USERS = "shop_orders_daily", "shop_orders_monthly", "mobility_users_by_city"
 ALL = {one.table for one in served_tables()} | {shape.name for one in served_tables() for shape in one.shapes}
@@ -126,7 +133,8 @@ def test_every_table_and_shape_is_served_as_gold_has_it(lake: Lake) -> None:
     made = register()
     assert made.result.success
     assert (made.tables, made.failed) == (ALL, {})
-    assert len(made.result.get_asset_check_evaluations()) == len(ALL) * len(CHECKS)
+    ran = {(one.asset_key.path[-1], one.check_name) for one in made.result.get_asset_check_evaluations()}
+    assert ran == {(table, check) for table in ALL for check in (OF_A_SHAPE if table == MONTHLY else CHECKS)}
     with lake.server.session() as session, duckdb.connect(str(lake.settings.published_path), read_only=True) as here:
         for one in served_tables():
             rows = here.execute(f"SELECT * FROM gold.{one.table} ORDER BY ALL").fetchall()
@@ -186,11 +194,66 @@ def test_files_that_differ_from_the_contract_are_found_out(lake: Lake, statement
     assert register(USERS).failed[f"{USERS}: {SCHEMA}"] == words
 
 
-def test_a_table_altered_behind_our_back_is_made_anew(lake: Lake) -> None:
+def alter(lake: Lake, declared: Declared, *columns: ddl.Column) -> None:
+    """Give a registered table other columns, as ALTER TABLE does: its comment stays."""
+    there, *_ = declared.objects
+    assert isinstance(there, ddl.ExternalTable)
+    altered = replace(there, columns=columns)
+    lake.server.execute(f"DROP TABLE {there.database}.{there.name}")
+    lake.server.execute(altered.create().replace(altered.hash, there.hash))
+
+
+def declared(lake: Lake, table: str, columns: tuple[ddl.Column, ...]) -> Declared:
+    manifest = current(lake.settings, table)
+    assert manifest is not None
+    comment = next((one.starrocks.comment for one in served_tables() if one.table == table), "")
+    return declare(Table(table, columns, comment), lake.settings, manifest.location)
+
+
+def test_a_table_altered_behind_our_back_is_made_anew_and_told(lake: Lake) -> None:
     register(USERS)
-    lake.server.execute(f"DROP TABLE gold.{USERS}")
-    said = register(USERS).metadata(USERS)
-    assert said["actions"] == "- table create\n- view unchanged"
+    (columns,) = (one.starrocks.columns for one in served_tables() if one.table == USERS)
+    alter(lake, declared(lake, USERS, columns), *columns[:-1], ddl.Column("mayor", "bigint"))
+    made = register(USERS)
+    assert made.metadata(USERS)["actions"].startswith(
+        "- table recreate: lacks columns: companies; has columns too many"
+    )
+    assert made.failed == {
+        f"{USERS}: {SCHEMA}": "table lacks columns: companies; table has columns too many: mayor; made anew"
+    }
+    (warning,) = [one for one in made.result.get_asset_check_evaluations() if not one.passed]
+    assert warning.severity is dg.AssetCheckSeverity.WARN
+    assert made.result.success
+    assert [row[0] for row in lake.server.query(f"DESC gold.{USERS}")] == [one.name for one in columns]
+    assert register(USERS).failed == {}
+
+
+def test_a_shape_is_compared_with_its_files_alone(lake: Lake) -> None:
+    checks = {
+        spec.name: spec for spec in starrocks.build_starrocks().check_specs if spec.asset_key == starrocks_key(MONTHLY)
+    }
+    assert checks.keys() == {ROWS, SCHEMA, LATENCY}
+    assert checks[ROWS].description == "Readers count as many rows as the exported files have."
+    register(MONTHLY)
+    manifest = lake.settings.exports / MONTHLY / "manifest.json"
+    said = json.loads(manifest.read_text())
+    columns = tuple(ddl.Column.of(*one) for one in said["columns"].items())
+    (of_shape,) = (shape for one in served_tables() for shape in one.shapes if shape.name == MONTHLY)
+    there = declare(Table(MONTHLY, columns, of_shape.description), lake.settings, said["location"])
+    alter(lake, there, *columns[1:])
+    manifest.write_text(json.dumps(said | {"rows": said["rows"] + 1}))
+    assert register(MONTHLY).failed == {
+        f"{MONTHLY}: {ROWS}": f"{said['rows']}, not {said['rows'] + 1} as in the exported files",
+        f"{MONTHLY}: {SCHEMA}": "table lacks columns: order_month; made anew",
+    }
+
+
+def test_a_table_with_a_date_says_which_is_compared() -> None:
+    dated = {
+        one.table for one in served_tables() if {column.type for column in one.starrocks.columns} & {"date", "datetime"}
+    }
+    assert dated == {one.table for one in served_tables() if one.starrocks.day}
+    assert ORDERS in dated
 
 
 def test_a_probe_over_its_budget_is_a_warning(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,11 +277,23 @@ def test_what_one_table_lacks_holds_up_no_other(lake: Lake) -> None:
     assert made.tables == ALL - {ORDERS, MONTHLY, USERS}
     assert made.cause.endswith(" (and 2 more)")
     for table, words in (
-        (ORDERS, r"finds no file"),
+        (ORDERS, f"the files are not there, or not all of them; materialize serving/exports/{ORDERS}"),
         (MONTHLY, f"{MONTHLY}: was not exported yet; materialize serving/exports/{MONTHLY} first"),
         (USERS, f"view bi.{USERS} is there and was not made by lakegraph"),
     ):
         assert words in register(table).cause
+
+
+def test_files_that_are_there_and_starrocks_does_not_get_at(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real one says the same of what it may not read, and of a store that it does not reach."""
+
+    def unread(_self: Files, _name: str, table: Any) -> list[Path]:
+        raise refused(f"doesn't get file with path: {table.path}")
+
+    monkeypatch.setattr(Files, "of", unread)
+    cause = register(ORDERS).cause
+    assert "finds no file there, or may not read the store (1064): doesn't get file with path: file://" in cause
+    assert cause.endswith("the files are there: StarRocks may not read them, or does not reach them from where it runs")
 
 
 def test_a_server_that_is_away_is_tried_again_and_told(
@@ -236,7 +311,9 @@ def test_a_server_that_is_away_is_tried_again_and_told(
 def test_where_none_is_set_nothing_is_made_and_the_statements_are_told(
     lake: Lake, configured: Callable[..., Settings]
 ) -> None:
-    configured(starrocks="", sources="live", starrocks_properties='{"aws.s3.secret_key": "sesame", "a": "b"}')
+    configured(
+        starrocks="", sources="live", starrocks_properties='{"aws.s3.secret_key": "sesame", "aws.s3.region": "b"}'
+    )
     made = register()
     assert (made.result.success, made.tables) == (True, set())
     observed = {
@@ -249,16 +326,68 @@ def test_where_none_is_set_nothing_is_made_and_the_statements_are_told(
     assert "CREATE EXTERNAL TABLE IF NOT EXISTS `gold`.`shop_orders_daily`" in plan
     assert "CREATE OR REPLACE VIEW `bi`.`shop_orders_daily`" in plan
     assert '"aws.s3.secret_key" = "***"' in plan
-    assert '"a" = "b"' in plan
+    assert '"aws.s3.region" = "b"' in plan
     assert lake.server.query("SHOW DATABASES") == [("information_schema",)]
 
 
-def test_a_table_of_a_catalog_waits_for_one_to_be_set(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    from_catalog = tuple(
+@pytest.fixture
+def from_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users are served from an Iceberg catalog."""
+    tables = tuple(
         replace(one, starrocks=replace(one.starrocks, mode="iceberg_catalog")) if one.table == USERS else one
         for one in served_tables()
     )
-    monkeypatch.setattr(starrocks, "served_tables", lambda: from_catalog)
+    monkeypatch.setattr(starrocks, "served_tables", lambda: tables)
+
+
+@pytest.mark.usefixtures("from_catalog")
+def test_where_none_is_set_it_is_told_why_there_are_no_statements(
+    lake: Lake, configured: Callable[..., Settings]
+) -> None:
+    configured(starrocks="", sources="live")
+    shutil.rmtree(lake.settings.exports / USERS)  # a catalog needs no export
+    shutil.rmtree(lake.settings.exports / ORDERS)
+    observed = {one.asset_key.path[-1]: one for one in register(USERS, ORDERS).result.get_asset_observation_events()}
+    plans = {name: one.asset_observation_data.asset_observation.metadata.get("plan") for name, one in observed.items()}
+    assert "set LAKEGRAPH_STARROCKS_CATALOG_URI" in str(plans[USERS].value)
+    assert plans[ORDERS] is None
+    configured(starrocks_catalog_uri="http://127.0.0.1:9", starrocks_catalog="no-name")
+    (event,) = register(USERS).result.get_asset_observation_events()
+    plan = str(event.asset_observation_data.asset_observation.metadata["plan"].value)
+    assert "-- catalog 'no-name': must be 1 to 64 letters" in plan
+
+
+@pytest.mark.usefixtures("from_catalog")
+def test_a_table_of_a_catalog_is_served_as_gold_has_it(
+    lake: Lake, configured: Callable[..., Settings], tmp_path: Path
+) -> None:
+    with duckdb.connect(str(lake.settings.published_path), read_only=True) as here:
+        users = here.sql(f"SELECT * FROM gold.{USERS}").to_arrow_table()
+    with IcebergRest(tmp_path / "iceberg") as service:
+        catalog = client(service)
+        catalog.create_namespace("gold")
+        table = catalog.create_table(f"gold.{USERS}", users.schema)
+        table.append(users)
+        properties = json.dumps({"iceberg.catalog.warehouse": WAREHOUSE})
+        configured(starrocks_catalog_uri=service.url, starrocks_catalog_properties=properties)
+        made = register(USERS)
+        assert (made.result.success, made.failed) == (True, {})
+        said = made.metadata(USERS)
+        assert said["actions"] == "- catalog create\n- view create"
+        assert (said["over"], said["dagster/row_count"]) == (f"lakegraph.gold.{USERS}", users.num_rows)
+        assert "snapshot" not in said
+        table.append(users.slice(0, 1))
+        with table.update_schema() as update:
+            update.add_column("mayor", StringType())
+        failed = register(USERS).failed
+        assert failed.keys() == {f"{USERS}: {check}" for check in (ROWS, SCHEMA, VALUES)}
+        assert failed[f"{USERS}: {ROWS}"] == f"{users.num_rows + 1}, not {users.num_rows} as in gold"
+        assert failed[f"{USERS}: {SCHEMA}"] == "has columns too many: mayor"
+        lake.server.execute("DROP CATALOG lakegraph")
+
+
+@pytest.mark.usefixtures("from_catalog")
+def test_a_table_of_a_catalog_waits_for_one_to_be_set(lake: Lake) -> None:
     asset = starrocks.build_starrocks()
     assert {key.to_user_string() for key in asset.asset_deps[starrocks_key(USERS)]} == {"gold/mobility/users_by_city"}
     made = register(USERS, ORDERS)

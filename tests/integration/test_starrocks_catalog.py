@@ -1,12 +1,15 @@
 """Serving Iceberg through a catalog of StarRocks, the mode `iceberg_catalog`: views over it, and materialised ones."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pymysql
 import pytest
 from iceberg_rest import WAREHOUSE, IcebergRest, client
@@ -123,6 +126,14 @@ def register(session: Session, *declared: ddl.Declared) -> list[str]:
     return [decision.action for decision in decisions]
 
 
+def configured(service: IcebergRest, tmp_path: Path) -> Settings:
+    return Settings(
+        home=tmp_path / "home",
+        starrocks_catalog_uri=service.url,
+        starrocks_catalog_properties={"iceberg.catalog.warehouse": WAREHOUSE},
+    )
+
+
 def ask(session: Session, source: Source) -> Figures:
     return probe.probe(session, source, measure="net_revenue", day="day").figures
 
@@ -135,7 +146,7 @@ def test_a_view_over_a_catalog_serves_what_iceberg_has(session, service, gold):
     assert register(session, *declared) == ["create", "create"]
     assert register(session, *declared) == ["unchanged", "unchanged"]
     assert ask(session, SHOWN) == ask(session, GOLD) == TEN
-    assert probe.schema(COLUMNS, plan.read(session, VIEW).columns, types=False).passed
+    assert probe.schema(COLUMNS, plan.read(session, VIEW).columns, same=None).passed
     gold.append(rows(10, 12))
     assert ask(session, SHOWN) == ask(session, GOLD) == TWELVE  # at once
     gold.delete("orders >= 10")
@@ -161,18 +172,14 @@ def test_a_materialised_view_has_what_iceberg_had_when_it_was_refreshed(session,
 @pytest.mark.parametrize("materialised_by", [None, "day"])
 def test_a_pass_of_the_mode_iceberg_catalog(session, service, gold, tmp_path, materialised_by):
     """As the asset does it, from the settings: each pass serves the newest snapshot, copied or not."""
-    settings = Settings(
-        home=tmp_path / "home",
-        starrocks_catalog_uri=service.url,
-        starrocks_catalog_properties={"iceberg.catalog.warehouse": WAREHOUSE},
-    )
+    settings = configured(service, tmp_path)
     table = serve.Table(
         "orders", COLUMNS, "Orders.", "iceberg_catalog", "net_revenue", "day", materialised_by=materialised_by
     )
     declared = serve.declare(table, settings, None)
-    for actions, figures in ((["create", "create"], TEN), (["unchanged", "unchanged"], TWELVE)):
+    for action, figures in (("create", TEN), ("unchanged", TWELVE)):
         done = serve.serve(session, table, declared)
-        assert [one.action for one in done.decisions] == actions
+        assert [one.action for one in done.decisions] == [action] * len(declared.objects)
         assert done.probe.figures == figures
         assert len(done.preview) == serve.PREVIEW_ROWS
         assert done.schema.detail == "has columns too many: basket, is_final, tags"
@@ -196,7 +203,7 @@ def test_a_changed_contract_makes_views_anew_and_the_copy_empty(session, service
     assert register(session, *fewer) == ["recreate", "recreate"]
     assert (ask(session, SHOWN), ask(session, COPIED)) == (TEN, Figures(0))
     for one in fewer:
-        assert probe.schema(one.columns, plan.read(session, one).columns, types=False).passed
+        assert probe.schema(one.columns, plan.read(session, one).columns, same=None).passed
     assert register(session, replace(fewer[1], distributed_by="orders")) == ["recreate"]
 
 
@@ -217,15 +224,133 @@ def test_foreign_objects_are_left_alone(session, service):
             plan.plan(session, declared)
 
 
-def test_a_view_is_not_made_in_the_place_of_a_materialised_one(session, service):
+def test_a_view_and_a_materialised_one_of_ours_take_each_others_place(session, service):
     register(session, lake(service), COPY)
     plan.refresh(session, COPY)
-    view = replace(VIEW, name=COPY.name)
-    with pytest.raises(StarRocksError, match="Table 'orders_copy' already exists"):
-        register(session, view)
     with pytest.raises(StarRocksError, match="is a materialized view, not a view"):
         session.execute("DROP VIEW bi.orders_copy")
     assert ask(session, COPIED) == TEN
+    view = replace(VIEW, name=COPY.name)
+    decision = plan.plan(session, view)
+    assert (decision.reasons, decision.drift) == (("is a materialised view, not a view",), ())
+    assert decision.statements()[1:] == (
+        "DROP MATERIALIZED VIEW IF EXISTS `default_catalog`.`bi`.`orders_copy`",
+        view.create(),
+    )
+    assert register(session, view) == ["recreate"]
+    assert register(session, view) == ["unchanged"]
+    assert ask(session, COPIED) == TEN
+    assert plan.plan(session, COPY).reasons == ("is a view, not a materialised view",)
+    assert register(session, COPY) == ["recreate"]
+    assert ask(session, COPIED) == Figures(0)
+
+
+@pytest.mark.parametrize("first", [None, "day"])
+def test_a_table_that_gets_or_loses_its_copy_is_served_on(session, service, tmp_path, first):
+    """Its mode is another in the YAML: as it was from files, from the catalog, and copied."""
+    settings = configured(service, tmp_path)
+    files = serve.Table("orders", COLUMNS, "Orders.", "file", "net_revenue", "day")
+    from_catalog = replace(files, mode="iceberg_catalog")
+    written = tmp_path / "files" / "part-0.parquet"
+    written.parent.mkdir()
+    pq.write_table(rows(0, 10), written)
+    second = None if first else "day"
+    for table in (files, *(replace(from_catalog, materialised_by=by) for by in (first, second)), files):
+        done = serve.serve(session, table, serve.declare(table, settings, f"{written.parent.as_uri()}/"))
+        assert done.probe.figures == TEN, table
+
+
+def test_readers_never_see_a_new_copy_before_it_has_its_rows(session, service, tmp_path, monkeypatch):
+    """When both are new, the view is made over a copy that was refreshed."""
+    settings = configured(service, tmp_path)
+    table = serve.Table("orders", COLUMNS, "Orders.", "iceberg_catalog", "net_revenue", "day", materialised_by="day")
+    seen = []
+    apply = plan.apply
+
+    def looked_at(session: Session, decision: plan.Decision) -> None:
+        apply(session, decision)
+        if isinstance(decision.declared, View):
+            seen.append(ask(session, SHOWN))
+
+    monkeypatch.setattr(plan, "apply", looked_at)
+    declared = serve.declare(table, settings, None)
+    assert [(one.kind, getattr(one, "database", None)) for one in declared.objects] == [
+        ("catalog", None), ("materialised view", "gold"), ("view", "bi")
+    ]  # fmt: skip
+    serve.serve(session, table, declared)
+    assert seen == [TEN]
+    assert session.query("SELECT TABLE_NAME FROM information_schema.views WHERE TABLE_SCHEMA = 'bi'") == [("orders",)]
+    more = replace(table, comment="Other words.")  # the copy is made anew, the view stays
+    assert serve.serve(session, more, serve.declare(more, settings, None)).probe.figures == TEN
+
+
+@pytest.fixture
+def sent(monkeypatch) -> dict[Session, list[str]]:
+    """The statements that are sent, by session."""
+    statements: dict[Session, list[str]] = defaultdict(list)
+    query = Session.query
+
+    def recorded(self: Session, sql: str, **named: Any) -> Any:
+        statements[self].append(sql)
+        return query(self, sql, **named)
+
+    monkeypatch.setattr(Session, "query", recorded)
+    return statements
+
+
+def test_a_refresh_has_a_time_of_its_own(stand_in, service, sent, monkeypatch):
+    patience = []
+    connect = pymysql.connect
+
+    def connected(**named: Any) -> Any:
+        patience.append(named["read_timeout"])
+        return connect(**named)
+
+    monkeypatch.setattr(pymysql, "connect", connected)
+    server = StarRocks.from_url(SecretStr(stand_in.endpoint), read_timeout=7)
+    with server.session() as opened:
+        register(opened, lake(service), COPY)
+        plan.refresh(opened, COPY)
+        assert ask(opened, COPIED) == TEN
+    refreshing = [statements for statements in sent.values() if COPY.refresh() in statements]
+    assert refreshing == [
+        ["SET time_zone = 'UTC'", "SET query_timeout = 1800", "SET CATALOG default_catalog", COPY.refresh()]
+    ]
+    assert patience == [7 + 5, 1800 + 5]
+
+
+@pytest.mark.parametrize("materialised_by", [None, "day"])
+def test_starrocks_looks_at_the_catalogs_table_anew_before_anything_is_made_over_it(
+    session, service, tmp_path, sent, materialised_by
+):
+    table = serve.Table("orders", COLUMNS, "Orders.", "iceberg_catalog", materialised_by=materialised_by)
+    for _ in range(2):
+        sent.clear()
+        serve.serve(session, table, serve.declare(table, configured(service, tmp_path), None))
+        statements = [one for session_ in sent.values() for one in session_]
+        assert statements.count("REFRESH EXTERNAL TABLE `lakegraph`.`gold`.`orders`") == 1
+        looked = statements.index("REFRESH EXTERNAL TABLE `lakegraph`.`gold`.`orders`")
+        over = [n for n, one in enumerate(statements) if "FROM `lakegraph`.`gold`.`orders`" in one]
+        assert all(looked < n for n in over)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "detail"),
+    [
+        (("net_revenue", "string"), "has other types: net_revenue is decimal(18, 2), not varchar(65533)"),
+        (("channel", "decimal(18, 2)"), "has other types: channel is varchar(1048576), not decimal(18, 2)"),
+    ],
+)
+def test_a_catalogs_type_that_is_not_the_contracts_is_found_out(session, service, tmp_path, wanted, detail):
+    columns = tuple(Column.of(*wanted) if one.name == wanted[0] else one for one in COLUMNS)
+    table = serve.Table("slim", columns, "Orders.", "iceberg_catalog")
+    client(service).create_table("gold.slim", pa.schema([SCHEMA.field(one.name) for one in columns])).append(
+        rows(0, 3).select([one.name for one in columns])
+    )
+    found = serve.serve(session, table, serve.declare(table, configured(service, tmp_path), None)).schema
+    assert (found.passed, found.detail) == (False, detail)
+    right = replace(table, columns=COLUMNS)
+    assert serve.serve(session, right, serve.declare(right, configured(service, tmp_path), None)).schema.passed
 
 
 # -- what goes wrong -----------------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from lake.errors import LakeError
+from lake.errors import LakeError, NotConfiguredError
 from lake.settings import Settings
 from lake.spec import TableSpec
 from orchestration import project, runner
+from orchestration.observations import not_configured
 from orchestration.partitions import HOURLY, MONTHLY
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -404,6 +405,22 @@ def test_an_asset_that_was_selected_and_not_made_fails_the_run(lake: Settings) -
     summary = runner.materialize(dg.Definitions(assets=[both]), run, lake)
     assert not summary.success
     assert summary.cause == "left_out: was selected, and the run has not materialized it"
+
+
+def test_an_asset_whose_system_is_not_set_is_left_alone_and_named(lake: Settings) -> None:
+    specs = [dg.AssetSpec("made"), dg.AssetSpec("served", skippable=True)]
+
+    @dg.multi_asset(specs=specs)
+    def both() -> Iterator[Any]:
+        yield dg.MaterializeResult(asset_key="made")
+        yield not_configured(dg.AssetKey("served"), NotConfiguredError("starrocks: none is set"), ["CREATE …"])
+
+    run = runner.PlannedRun(frozenset(keys("made", "served")), {})
+    summary = runner.materialize(dg.Definitions(assets=[both]), run, lake)
+    assert (summary.success, summary.cause) == (True, "")
+    assert summary.skipped == {"served": "starrocks: none is set"}
+    assert [row.asset for row in summary.rows] == ["made"]
+    assert summary.lacking == keys("served")
 
 
 def test_a_fault_in_a_declaration_is_one_line() -> None:

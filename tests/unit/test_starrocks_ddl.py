@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlglot import exp
 
-from infra_assets.starrocks import ddl
+from infra_assets.starrocks import ddl, serve
 from infra_assets.starrocks.ddl import (
     Catalog,
     Column,
@@ -82,6 +82,34 @@ def test_a_secret_is_written_only_when_it_is_sent():
     assert replace(TABLE, properties={"gcp.gcs.service_account_email": "a@b"}).create().count("gcp.gcs.") == 1
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "aws.s3.secret_key", "azure.adls2.shared_key", "azure.blob.shared_key", "azure.blob.sas_token",
+        "iceberg.catalog.header.Authorization", "iceberg.catalog.token", "gcp.gcs.service_account_private_key",
+        "what.a.later.release.calls.it",
+    ],
+)  # fmt: skip
+def test_a_property_is_a_secret_unless_its_key_says_that_it_is_none(key):
+    secret = serve.properties({key: "hush"})
+    shown = replace(TABLE, properties=secret).create() + Catalog("lake", "https://x", properties=secret).create()
+    assert (shown.count(f'"{key}" = "***"'), shown.count("hush")) == (2, 0)
+    assert replace(TABLE, properties=serve.properties({key: "other"})).hash == replace(TABLE, properties=secret).hash
+    assert "give it as one" in refused(replace, TABLE, properties={key: "hush"})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "aws.s3.endpoint", "aws.s3.region", "aws.s3.use_instance_profile", "aws.s3.enable_ssl", "azure.blob.container",
+        "aws.s3.enable_path_style_access", "azure.adls2.storage_account", "gcp.gcs.service_account_email",
+        "iceberg.catalog.security", "iceberg.catalog.oauth2.server-uri",
+    ],
+)  # fmt: skip
+def test_where_and_how_the_store_is_reached_is_shown(key):
+    assert f'"{key}" = "plain"' in replace(TABLE, properties=serve.properties({key: "plain"})).create()
+
+
 def test_a_catalog():
     properties = {"iceberg.catalog.oauth2.credential": SecretStr("id:hush")}
     catalog = Catalog("lake", "https://catalog.example/iceberg", "main", "The lake.", properties)
@@ -141,9 +169,11 @@ FROM `lake`.`gold`.`orders`"""
 
 
 def test_nothing_is_dropped_outside_of_starrocks_own_catalog_nor_by_force():
-    assert "nothing outside default_catalog is ever dropped" in refused(ddl.drop_table, "gold", "t", catalog="lake")
-    assert ddl.drop_table("gold", "t") == "DROP TABLE IF EXISTS `default_catalog`.`gold`.`t`"
-    dropping = [*ddl.replace(TABLE), ddl.drop_materialised_view("bi", "t")]
+    assert "nothing outside default_catalog is ever dropped" in refused(ddl.drop, "table", "gold", "t", "lake")
+    assert ddl.drop("table", "gold", "t") == "DROP TABLE IF EXISTS `default_catalog`.`gold`.`t`"
+    kinds = (ExternalTable.kind, View.kind, MaterialisedView.kind)
+    dropping = [*ddl.replace(TABLE), *(ddl.drop(kind, "bi", "t") for kind in kinds)]
+    assert all("`default_catalog`." in statement for statement in dropping if statement.startswith("DROP"))
     assert not [statement for statement in dropping if "FORCE" in statement.upper()]
 
 
@@ -155,7 +185,7 @@ def test_names_that_starrocks_does_not_take(name):
     assert "must be 1 to 64 letters" in refused(replace, TABLE, name=name)
     assert "must be 1 to 64 letters" in refused(replace, TABLE, database=name)
     assert "must be 1 to 64 letters" in refused(ddl.create_database, name)
-    assert "must be 1 to 64 letters" in refused(ddl.drop_table, "gold", name)
+    assert "must be 1 to 64 letters" in refused(ddl.drop, "table", "gold", name)
     assert "must be 1 to 64 letters" in refused(Catalog, name, "https://x")
     assert "must be 1 to 64 letters" in refused(View, "bi", "v", COLUMNS, Source("gold", name))
 
@@ -361,6 +391,24 @@ def test_types_that_starrocks_cannot_read(declared, reason):
 )
 def test_spellings_of_information_schema(one, other, same):
     assert ddl.same_type(one, other) is ddl.same_type(other, one) is same
+
+
+@pytest.mark.parametrize(
+    ("found", "declared", "same"),
+    [
+        ("varchar(1048576)", "string", True),
+        ("varchar(1073741824)", "varchar", True),
+        ("int", "integer", True),
+        ("bigint(20)", "bigint", True),
+        ("DECIMAL64(18,2)", "decimal(18, 2)", True),
+        ("varchar(1048576)", "decimal(18, 2)", False),
+        ("decimal(18, 3)", "decimal(18, 2)", False),
+        ("double", "bigint", False),
+        ("tinyint(1)", "bigint", False),
+    ],
+)
+def test_spellings_of_another_catalog(found, declared, same):
+    assert ddl.same_family(found, starrocks_type(declared)) is same
 
 
 # -- paths and formats ---------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
+import pymysql
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from infra_assets.starrocks import plan, probe
 from infra_assets.starrocks.client import (
@@ -16,9 +17,10 @@ from infra_assets.starrocks.client import (
     SyntaxRefusedError,
     UnknownObjectError,
     UnreachableError,
+    is_too_old,
     kind_of,
 )
-from infra_assets.starrocks.ddl import Catalog, Column, ExternalTable, MaterialisedView, Source, View, marked
+from infra_assets.starrocks.ddl import Catalog, Column, ExternalTable, MaterialisedView, Source, View, literal, marked
 from infra_assets.starrocks.plan import Decision, ForeignObjectError, State, decide
 from infra_assets.starrocks.probe import Figures, Probe
 from lake.errors import LakeError, NotConfiguredError, TransientError
@@ -133,6 +135,11 @@ def test_secrets_are_in_what_is_sent_and_not_in_what_is_shown():
         (5203, "Access denied; you need (at least one of) the SELECT privilege(s) on TABLE t", DeniedError),
         (1064, "doesn't get file with path: gs://lake/exports/orders/", MissingPathError),
         (1064, "No file exists for FileTable: orders", MissingPathError),
+        (1064, "Failed to get remote files, msg: 403 Access Denied", DeniedError),
+        (1064, "Failed to get remote files, msg: Forbidden: storage.objects.list", DeniedError),
+        (1064, "Failed to get remote files, msg: connect to storage:443 failed: Connection refused", UnreachableError),
+        (1064, "Failed to get remote files, msg: Connect timed out", UnreachableError),
+        (1064, "Failed to get remote files, msg: no such path", MissingPathError),
         (1064, "Getting syntax error at line 1, column 0. Detail message: Unexpected input 'SELEC'.", SyntaxRefusedError),
         (1064, "Getting analyzing error. Detail message: Column 'a' cannot be resolved.", SyntaxRefusedError),
         (1064, "Getting analyzing error. Detail message: Unknown table 'gold.t'.", UnknownObjectError),
@@ -157,6 +164,21 @@ def test_secrets_are_in_what_is_sent_and_not_in_what_is_shown():
 def test_errors_are_told_apart(code, message, kind):
     assert kind_of(code, message) is kind
     assert issubclass(kind, TransientError) is (kind is UnreachableError)
+
+
+PEM = "-----BEGIN {0}-----\nMIIEvg\nIBADAN\n-----END {0}-----\n".format("PRIVATE KEY")
+
+
+@pytest.mark.parametrize("secret", ["hush", 'a"b', "back\\slash", "two  blanks", PEM])
+def test_an_error_repeats_no_secret_however_it_is_written(secret):
+    server = StarRocks("sr", password=SecretStr(secret))
+    said = f"Unexpected\n  input {literal(secret)}, or {secret}."
+    for known, hide in ((server, ()), (StarRocks("sr"), (SecretStr(secret),))):
+        with pytest.raises(StarRocksError) as raised, known.translated(hide):
+            raise pymysql.ProgrammingError(1064, said)
+        assert str(raised.value) == (
+            'StarRocks at sr:9030 refuses (1064): Unexpected input "***", or ***' + (" ." if secret == PEM else ".")
+        )
 
 
 # -- the address ---------------------------------------------------------------------------------------------
@@ -195,9 +217,26 @@ def test_not_configured_is_not_an_error_of_starrocks(tmp_path):
     with pytest.raises(LakeError) as raised:
         StarRocks.from_settings(Settings(home=tmp_path, starrocks="sr.example"))
     assert not isinstance(raised.value, NotConfiguredError)
-    named = Settings(home=tmp_path, starrocks="mysql://bi:hush@sr", starrocks_read_timeout_seconds=7)
-    assert StarRocks.from_settings(named) == StarRocks("sr", user="bi", password=SecretStr("hush"), read_timeout=7)
+    timeouts = {"starrocks_read_timeout_seconds": 7, "starrocks_refresh_timeout_seconds": 90}
+    named = Settings(home=tmp_path, starrocks="mysql://bi:hush@sr", **timeouts)
+    assert StarRocks.from_settings(named) == StarRocks(
+        "sr", user="bi", password=SecretStr("hush"), read_timeout=7, refresh_timeout=90
+    )
     assert "hush" not in repr(named)
+
+
+@pytest.mark.parametrize("database", ["bi", "BI"])
+def test_tables_are_not_where_their_views_are(tmp_path, database):
+    with pytest.raises(ValidationError, match="is bi, where readers look: a table and its view would have one name"):
+        Settings(home=tmp_path, starrocks_database=database)
+
+
+@pytest.mark.parametrize(
+    ("version", "too_old"),
+    [("3.1.1-0123abc", True), ("2.5.22", True), ("3.2.0", False), ("3.10.1-x", False), ("4.1.7-standin", False), ("main-0123abc", False)],
+)  # fmt: skip
+def test_releases_that_keep_a_views_old_comment_are_known(version, too_old):
+    assert is_too_old(version) is too_old
 
 
 def test_the_running_sandbox_is_found(tmp_path):
