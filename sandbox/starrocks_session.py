@@ -160,7 +160,7 @@ class StarRocksSession(Session):  # type: ignore[misc]
             kinds = {name: one.kind for name, one in self.catalog.database(database).items()}
         else:
             kinds = dict.fromkeys(self.external.tables(catalog, database), Table.kind)
-        named = [(name, kind) for name, kind in kinds.items() if re.fullmatch(like, name)]
+        named = sorted((name, kind) for name, kind in kinds.items() if re.fullmatch(like, name))
         if found["full"]:
             return rows_of((f"Tables_in_{database}", "Table_type"), named)
         return rows_of((f"Tables_in_{database}",), ((name,) for name, _ in named))
