@@ -493,7 +493,9 @@ def bi_powerbi(
         typer.Option(help="Import copies tables into the model; DirectQuery asks BigQuery at each look."),
     ] = "Import",
 ) -> None:
-    """Make Power BI's data source file of the project: it opens Get Data at BigQuery. It holds no credentials."""
+    """Make Power BI's data source file of the project, to open Get Data at BigQuery (docs/bi.md: untried). It holds no
+    credentials.
+    """
     from infra_assets.bi import pbids
 
     text = pbids(get_settings().gcp().project, mode)

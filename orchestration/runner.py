@@ -134,7 +134,7 @@ def parse_selection(text: str) -> dg.AssetSelection:
         if SYNTAX.search(text) or ((len(words) == 1 and "*" not in text.strip("*")) and text.strip("*") == text):
             return dg.AssetSelection.from_string(text)
         if words == ["*"]:
-            return dg.AssetSelection.all()
+            return dg.AssetSelection.all(include_sources=True)
         return dg.AssetSelection.from_string(" or ".join(f'key:"{word}"' for word in words))
     except DagsterError as error:
         raise LakeError(f"--select {text!r}: {str(error).splitlines()[0]}") from error

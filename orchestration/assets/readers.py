@@ -27,7 +27,9 @@ def read_exposures(manifest: Mapping[str, Any]) -> Iterator[dg.AssetSpec]:
         ours = (exposure["config"].get("meta") or {}).get("lakegraph", {})
         if "asset" in ours:
             continue
-        models = [nodes[parent] for parent in exposure["depends_on"]["nodes"] if parent in nodes]  # not sources, metrics
+        models = [
+            nodes[parent] for parent in exposure["depends_on"]["nodes"] if parent in nodes
+        ]  # not sources, metrics
         link = {"url": dg.MetadataValue.url(exposure["url"])} if exposure.get("url") else {}
         yield dg.AssetSpec(
             dg.AssetKey(["serving", exposure["name"]]),

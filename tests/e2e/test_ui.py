@@ -99,7 +99,14 @@ def test_the_groups_list_every_asset(ui: Ui, here, demo: Demo):
     # StarRocks and no Superset is set.
     made = {key for key, node in keys.items() if node["assetMaterializations"]}
     assert made == listed & set(re.findall(r"^│ (\S+)", demo.summary.out, re.MULTILINE))
-    assert {key.split("/")[1] for key in made} == {*"folders iceberg_namespaces duckdb_schemas".split(), "mobility", "exports", "duckdb", "kpi_report", "maintenance"}
+    assert {key.split("/")[1] for key in made} == {
+        *"folders iceberg_namespaces duckdb_schemas".split(),
+        "mobility",
+        "exports",
+        "duckdb",
+        "kpi_report",
+        "maintenance",
+    }
     groups: dict[str, list[str]] = {}
     for key, node in keys.items():
         groups.setdefault(node["groupName"], []).append(key.replace("/", " / "))

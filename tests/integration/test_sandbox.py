@@ -216,7 +216,7 @@ def test_up_status_down(settings):
     assert endpoints.keys() == {*EVERYWHERE, "starrocks_http"}
     assert {name: endpoints[name] for name in EVERYWHERE} == {name: settings.endpoint(name) for name in EVERYWHERE}
     running = status(settings)
-    assert (running.state, running.url) == ("running", endpoints["users_api"])
+    assert (running.state, running.url) == ("running", endpoints["tlc_base"])
     assert os.getsid(running.pid) == running.pid != os.getsid(0)
     assert len(httpx.get(f"{endpoints['users_api']}/users").json()) == 10
     for name in [*(tlc.file_name(s, "2023-01") for s in tlc.SERVICES), "taxi_zone_lookup.csv"]:

@@ -17,6 +17,7 @@ from lake.settings import get_settings
 from orchestration import project
 from orchestration.assets.superset import build_superset, superset_key
 from orchestration.observations import why_skipped
+from orchestration.served import served_tables
 
 ROOT = Path(__file__).parents[2]
 SHOP = superset_key("shop")
@@ -91,7 +92,9 @@ def test_dbts_exposures_say_what_the_dashboards_and_the_report_read() -> None:
     report = {
         name for file in (ROOT / "lake/report").glob("*.py") for name in re.findall(r"gold\.(\w+)", file.read_text())
     }
-    assert models(found["kpi_report"]) == report
+    gold = {one.table for one in served_tables()}
+    assert models(found["kpi_report"]) == report == gold  # a table that is added is read by all of them
+    assert models(found["power_bi"]) == models(found["looker_studio"]) == gold
 
 
 def test_an_exposure_that_is_an_asset_of_ours_names_one() -> None:

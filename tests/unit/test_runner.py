@@ -20,6 +20,8 @@ GREEN = {
     "silver/mobility/green_trips__duplicates",
     "silver/mobility/green_trips__rejected",
     "gold/mobility/green_trips_by_payment_type",
+    "serving/exports/mobility_green_trips_by_payment_type",
+    "serving/starrocks/mobility_green_trips_by_payment_type",
 }
 GOLD = {
     "gold/mobility/green_trips_by_payment_type",
@@ -43,7 +45,16 @@ SHOP_GOLD = {
     "gold/shop/product_performance",
     "gold/shop/stock_on_hand",
 }
-SERVED = {"serving/duckdb", "serving/kpi_report"}
+EXPORTED = {f"mobility_{one.rpartition('/')[2]}" for one in GOLD} | {
+    f"shop_{one.rpartition('/')[2]}" for one in SHOP_GOLD
+}
+SERVED = {  # downstream of the published copy, which is of all of gold
+    "serving/duckdb",
+    "serving/kpi_report",
+    "serving/superset/mobility",
+    "serving/superset/shop",
+    *(f"serving/{kind}/{table}" for kind in ("exports", "starrocks") for table in (*EXPORTED, "shop_orders_monthly")),
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +77,17 @@ def selected(text: str, defs: dg.Definitions) -> set[str]:
 
 
 def test_everything(defs: dg.Definitions) -> None:
-    everything = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
-    assert selected("*", defs) == selected(" * ", defs) == everything
+    graph = defs.resolve_asset_graph()
+    everything = graph.get_all_asset_keys()
+    ours = {key.to_user_string() for key in everything if graph.get(key).is_materializable}
+    assert selected("*", defs) == selected(" * ", defs) == ours
+    assert runner.resolve("*", defs, readers=True) == everything
+    assert everything - runner.resolve("*", defs) == keys("serving/looker_studio", "serving/power_bi")
+
+
+def test_who_only_reads_gold_is_not_made_here(defs: dg.Definitions) -> None:
+    with pytest.raises(LakeError, match=r"^--select 'serving/power_bi': serving/power_bi only reads gold"):
+        runner.resolve("serving/power_bi", defs)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +106,7 @@ def test_everything(defs: dg.Definitions) -> None:
         ('group:gold and not key:"*trips*" and not key:"*/shop/*"', {"gold/mobility/users_by_city"}),
         ("+gold/mobility/users_by_city", USERS),
         ('+key:"gold/mobility/users_by_city"', USERS),
-        ("silver/mobility/users+", {"silver/mobility/users", "gold/mobility/users_by_city", *SERVED}),
+        ("gold/mobility/users_by_city+", {"gold/mobility/users_by_city", *SERVED}),
         ("(group:gold)", GOLD | SHOP_GOLD),
     ],
 )
@@ -260,6 +280,20 @@ def test_what_has_no_partition_in_the_range_is_told(two_kinds: dg.Definitions) -
     assert notes == ["left out: hours and 0 more have no partition from 2023-01 to 2023-01"]
     with pytest.raises(LakeError, match="hours has no partition from 2023-01 to 2023-02"):
         runner.plan_runs(keys("hours"), two_kinds, None, "2023-01", "2023-02")
+
+
+def test_what_is_served_of_a_domain_goes_with_it(defs: dg.Definitions) -> None:
+    """Exports rest on their own table and on the copy, which holds all of gold: the latter draws none of them in."""
+    asked = runner.resolve("bronze/* silver/* gold/* serving/*", defs)
+    (months,), _ = runner.plan_runs(asked, defs, "2023-01", None, None)
+    served = {key for key in asked if key.path[0] == "serving"}
+    of_shop = {key for key in served if key.path[-1].startswith("shop")}
+    assert served - months.keys == of_shop
+    assert len(of_shop) == 2 * (len(SHOP_GOLD) + 1) + 1
+    hours, months = runner.plan_runs(asked, defs, None, "2023-01", "2023-03")[0]
+    assert of_shop <= hours.keys
+    assert not of_shop & months.keys
+    assert hours.keys & months.keys == keys("serving/duckdb")
 
 
 def test_an_hour_is_no_month(two_kinds: dg.Definitions) -> None:
