@@ -7,8 +7,8 @@ and `orchestration` reads it), and who reads them.
 `exports/<table>/snapshot=<id>/part-*.parquet` is written, its rows are counted out of the files' own footers, and only
 then does `exports/<table>/manifest.json` name it: who follows the manifest never meets half a table. An export of what
 has not changed writes nothing. Of two at once, the one that comes second reads again what there is to export, so that
-the current snapshot is never older than one before it. A snapshot stays for as long as it is current and some days after it was replaced, for
-a reader may still be at it; what a dead run has left goes after a day.
+the current snapshot is never older than one before it. A snapshot stays for as long as it is current and some days
+after it was replaced, for a reader may still be at it; what a dead run has left goes after a day.
 """
 
 import hashlib
@@ -322,7 +322,8 @@ def sql_type(kind: "pa.DataType") -> str:
 
 
 def _copy(connection: "duckdb.DuckDBPyConnection", query: str, folder: Folder, name: str) -> None:
-    for column, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM ({query})").fetchall():
+    columns = connection.execute(f"DESCRIBE SELECT * FROM ({query})").fetchall()  # noqa: S608 - the project's own
+    for column, kind, *_ in columns:
         if kind in TOO_WIDE:
             table = name.partition("/")[0]
             raise LakeError(f"{table}: {column} is {kind}, which no column of Parquet is: cast it to BIGINT or DECIMAL")

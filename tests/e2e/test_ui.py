@@ -100,7 +100,9 @@ def test_the_groups_list_every_asset(ui: Ui, here, demo: Demo):
     made = {key for key, node in keys.items() if node["assetMaterializations"]}
     assert made == listed & set(re.findall(r"^│ (\S+)", demo.summary.out, re.MULTILINE))
     assert {key.split("/")[1] for key in made} == {
-        *"folders iceberg_namespaces duckdb_schemas".split(),
+        "folders",
+        "iceberg_namespaces",
+        "duckdb_schemas",
         "mobility",
         "exports",
         "duckdb",
