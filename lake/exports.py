@@ -6,15 +6,17 @@ and `orchestration` reads it), and who reads them.
 
 `exports/<table>/snapshot=<id>/part-*.parquet` is written, its rows are counted out of the files' own footers, and only
 then does `exports/<table>/manifest.json` name it: who follows the manifest never meets half a table. An export of what
-has not changed writes nothing. A snapshot stays for as long as it is current and some days after it was replaced, for
-a reader may still be at it; what a dead run has left goes after a day.
+has not changed writes nothing. Of two at once, the one that comes second reads again what there is to export, so that
+the current snapshot is never older than one before it. A snapshot stays for as long as it is current and some days
+after it was replaced, for a reader may still be at it; what a dead run has left goes after a day.
 """
 
 import hashlib
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from typing_extensions import override
 
 from lake.duck import connect, literal, quote
-from lake.errors import LakeError
+from lake.errors import LakeError, TransientError
 from lake.folders import Folder, GcsFolder, LocalFolder
 from lake.settings import Settings, Target
 
@@ -35,6 +37,8 @@ MANIFEST = "manifest.json"
 FILE = "part-000000000000.parquet"  # as BigQuery names the first of several
 STAMP = "%Y%m%dT%H%M%S"
 LEFT_BEHIND = timedelta(days=1)  # longer than an export takes
+ATTEMPTS = 4  # of an export, if each time another is faster
+TOO_WIDE = ("HUGEINT", "UHUGEINT")  # whole numbers of 128 bits, as `sum` makes them, would become doubles in Parquet
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Manifest:
     Attributes:
         table: its name.
         snapshot: id of the current snapshot, which begins with the time of its making.
-        location: URI of the folder of its files, ends in `/`.
+        location: URI of the folder of its files, ends in `/`; it is not stored, for the exports may be moved.
         content: of what it was made: equal for equal contents.
         rows: in all files.
         size_bytes: of all files.
@@ -87,19 +91,30 @@ class Manifest:
     replaced: tuple[Replaced, ...] = ()
 
     @staticmethod
-    def parse(text: bytes) -> "Manifest":
-        """The manifest that `dump` wrote."""
+    def parse(text: bytes, exports: str) -> "Manifest":
+        """The manifest that `dump` wrote; `exports` is the URI of the folder of all exports."""
         said = json.loads(text)
-        return Manifest(**{**said, "replaced": tuple(Replaced(**one) for one in said["replaced"])})
+        location = f"{exports}/{_prefix(said['table'], said['snapshot'])}"
+        replaced = tuple(Replaced(**one) for one in said["replaced"])
+        return Manifest(**{**said, "location": location, "replaced": replaced})
 
     def dump(self) -> bytes:
         """As JSON."""
-        return json.dumps(asdict(self), indent=1).encode()
+        return json.dumps({key: value for key, value in asdict(self).items() if key != "location"}, indent=1).encode()
 
     @property
     def folder(self) -> str:
         """Of the files, below the folder of all exports."""
-        return f"{self.table}/snapshot={self.snapshot}/"
+        return _prefix(self.table, self.snapshot)
+
+    @property
+    def snapshots(self) -> set[str]:
+        """All that it names: the current one and those before it."""
+        return {self.snapshot, *(one.snapshot for one in self.replaced)}
+
+
+def _prefix(table: str, snapshot: str) -> str:
+    return f"{table}/snapshot={snapshot}/"
 
 
 @dataclass(frozen=True)
@@ -134,8 +149,9 @@ _FOLDERS: Mapping[Target, Callable[[Settings], Folder]] = {
 
 def current(settings: Settings, table: str) -> Manifest | None:
     """The manifest of a table; None if it was never exported."""
-    text = exports_folder(settings).read(f"{table}/{MANIFEST}")
-    return None if text is None else Manifest.parse(text)
+    folder = exports_folder(settings)
+    text = folder.read(f"{table}/{MANIFEST}")
+    return None if text is None else Manifest.parse(text, folder.uri)
 
 
 def export(settings: Settings, table: str, run_id: str = "") -> Exported:
@@ -144,19 +160,25 @@ def export(settings: Settings, table: str, run_id: str = "") -> Exported:
     Raises:
         LakeError: the table is not there, or cannot be written; the exports are as before.
     """
-    return _export(settings, table, _SOURCES[settings.target](settings, table, run_id))
+    return _export(settings, table, lambda: _SOURCES[settings.target](settings, table, run_id))
 
 
 def reshape(settings: Settings, shape: Shape) -> Exported:
     """Export another shape of the current snapshot of its source.
 
     Raises:
-        LakeError: the source was never exported, or the SQL does not fit it; the exports are as before.
+        LakeError: the source was never exported or lacks files, or the SQL does not fit it; the exports are as before.
     """
-    source = current(settings, shape.source)
-    if source is None:
-        raise LakeError(f"{shape.name}: {shape.source} was not exported yet; export it first")
-    return _export(settings, shape.name, _Shaped(settings, shape, source))
+
+    def shaped() -> _Source:
+        source = current(settings, shape.source)
+        if source is None:
+            raise LakeError(f"{shape.name}: {shape.source} was not exported yet; export it first")
+        if not _is_whole(exports_folder(settings), source):
+            raise LakeError(f"{shape.name}: {shape.source} lacks files in {source.location}; export it again")
+        return _Shaped(settings, shape, source)
+
+    return _export(settings, shape.name, shaped)
 
 
 def expire(settings: Settings, table: str, keep_days: int, *, now: datetime | None = None) -> list[str]:
@@ -174,55 +196,74 @@ def expire(settings: Settings, table: str, keep_days: int, *, now: datetime | No
         gone.clear()
         if text is None:
             return None
-        manifest = Manifest.parse(text)
-        gone.extend(one.snapshot for one in manifest.replaced if datetime.fromisoformat(one.at) < replaced_before)
-        kept = tuple(one for one in manifest.replaced if one.snapshot not in gone)
-        known = {manifest.snapshot, *(one.snapshot for one in manifest.replaced)}
-        gone.extend(sorted(one for one in _snapshots(folder, table) - known if one < made_before))
-        return Manifest(**{**_fields(manifest), "replaced": kept}).dump()
+        manifest = Manifest.parse(text, folder.uri)
+        old = {one.snapshot for one in manifest.replaced if datetime.fromisoformat(one.at) < replaced_before}
+        old -= {manifest.snapshot}
+        left = {one for one in _snapshots(folder, table) - manifest.snapshots if one < made_before}
+        gone.extend(sorted(old | left))
+        kept = tuple(one for one in manifest.replaced if one.snapshot not in old)
+        return None if kept == manifest.replaced else replace(manifest, replaced=kept).dump()
 
     folder.update(f"{table}/{MANIFEST}", without_old)
     for snapshot in gone:
-        folder.remove(f"{table}/snapshot={snapshot}/")
+        folder.remove(_prefix(table, snapshot))
     return gone
 
 
 def _snapshots(folder: Folder, table: str) -> set[str]:
-    found = (name.removeprefix(f"{table}/snapshot=").partition("/")[0] for name in folder.sizes(f"{table}/snapshot="))
-    return set(found)
+    """Those that are there, whole or not."""
+    return {name.removeprefix("snapshot=") for name in folder.folders(table) if name.startswith("snapshot=")}
 
 
-def _fields(manifest: Manifest) -> dict[str, Any]:
-    return dict(vars(manifest))
-
-
-def _export(settings: Settings, table: str, source: _Source) -> Exported:
+def _export(settings: Settings, table: str, read: Callable[[], _Source]) -> Exported:
     folder = exports_folder(settings)
-    before, content = current(settings, table), source.content
-    if before and before.content == content and _is_whole(folder, before):
-        return Exported(before, is_new=False)
-    now = datetime.now(UTC)
-    snapshot = f"{now:{STAMP}}-{uuid.uuid4().hex[:6]}"
-    prefix = f"{table}/snapshot={snapshot}/"
+    for _ in range(ATTEMPTS):
+        before = current(settings, table)  # before the source is read, so that the source is the newer of the two
+        source = read()
+        content = source.content
+        if before and before.content == content and _is_whole(folder, before):
+            return Exported(before, is_new=False)
+        made = _written(folder, table, source, content)
+        named = _name(folder, made, before)
+        if named is not None:
+            return Exported(named, is_new=named.snapshot == made.snapshot)
+        folder.remove(made.folder)
+    raise TransientError(f"{table}: each time, another export of it was faster; {ATTEMPTS} attempts")
+
+
+def _written(folder: Folder, table: str, source: _Source, content: str) -> Manifest:
+    """A snapshot, whole, that nothing names yet."""
+    snapshot = f"{datetime.now(UTC):{STAMP}}-{uuid.uuid4().hex[:6]}"
+    prefix = _prefix(table, snapshot)
     try:
         source.write(folder, prefix)
         rows, columns = _footers(folder, prefix)
         size = sum(folder.sizes(prefix).values())
     except BaseException:
-        folder.remove(prefix)
+        with suppress(LakeError):  # what stays goes after a day
+            folder.remove(prefix)
         raise
-    made = Manifest(table, snapshot, f"{folder.uri}/{prefix}", content, rows, size, columns)
+    return Manifest(table, snapshot, f"{folder.uri}/{prefix}", content, rows, size, columns)
 
-    def name_it(text: bytes | None) -> bytes:
-        """Another export may have been faster: its snapshot is replaced by this one."""
-        if text is None:
-            return made.dump()
-        last = Manifest.parse(text)
-        replaced = (*last.replaced, Replaced(last.snapshot, now.isoformat()))
-        return Manifest(**{**_fields(made), "replaced": replaced}).dump()
 
-    named = folder.update(f"{table}/{MANIFEST}", name_it)
-    return Exported(made if named is None else Manifest.parse(named), is_new=True)
+def _name(folder: Folder, made: Manifest, before: Manifest | None) -> Manifest | None:
+    """Make a snapshot the current one in the place of `before`.
+
+    Returns:
+        The manifest; None if another export has taken the place, whose source may have been read later.
+    """
+
+    def named(text: bytes | None) -> bytes | None:
+        last = None if text is None else Manifest.parse(text, folder.uri)
+        if last and made.snapshot in last.snapshots:
+            return text  # asked again: it was written, and the answer lost
+        if (last and last.snapshot) != (before and before.snapshot):
+            return None
+        replaced = (*last.replaced, Replaced(last.snapshot, datetime.now(UTC).isoformat())) if last else ()
+        return replace(made, replaced=replaced).dump()
+
+    text = folder.update(f"{made.table}/{MANIFEST}", named)
+    return None if text is None else Manifest.parse(text, folder.uri)
 
 
 def _is_whole(folder: Folder, manifest: Manifest) -> bool:
@@ -281,10 +322,19 @@ def sql_type(kind: "pa.DataType") -> str:
 
 
 def _copy(connection: "duckdb.DuckDBPyConnection", query: str, folder: Folder, name: str) -> None:
+    columns = connection.execute(f"DESCRIBE SELECT * FROM ({query})").fetchall()  # noqa: S608 - the project's own
+    for column, kind, *_ in columns:
+        if kind in TOO_WIDE:
+            table = name.partition("/")[0]
+            raise LakeError(f"{table}: {column} is {kind}, which no column of Parquet is: cast it to BIGINT or DECIMAL")
     with TemporaryDirectory(prefix="lakegraph-export-") as scratch:
         file = Path(scratch) / FILE
         connection.execute(f"COPY ({query}) TO {literal(str(file))} (FORMAT parquet, COMPRESSION zstd)")
         folder.put(file, name)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 class _Duckdb(_Source):
@@ -307,7 +357,7 @@ class _Duckdb(_Source):
             listed = ", ".join(quote(column[0]) for column in columns)
             rows = f"SELECT count(*), coalesce(sum(hash({listed})::HUGEINT), 0) FROM {self._name}"  # noqa: S608
             counted = connection.execute(rows).fetchall()[0]
-        return hashlib.sha256(repr(([column[:2] for column in columns], counted)).encode()).hexdigest()[:16]
+        return _digest([column[:2] for column in columns], counted)
 
     @override
     def write(self, folder: Folder, prefix: str) -> None:
@@ -320,40 +370,49 @@ class _Duckdb(_Source):
 
 
 class _Bigquery(_Source):
-    """A table of BigQuery, which an extract job writes; that is not billed."""
+    """A table of BigQuery, which an extract job writes; that is not billed, but the query for its content is."""
 
     def __init__(self, settings: Settings, table: str, run_id: str) -> None:
-        from lake.gcp import bigquery_client
+        from lake.gcp import bigquery_client, job_labels
 
-        self._table, self._run_id = table, run_id
+        self._table, self._labels = table, job_labels(f"exports/{table}", run_id)
+        self._maximum_bytes = settings.gcp_maximum_bytes_billed
         self._client = bigquery_client(settings.gcp())
         self._id = f"{settings.gcp().project}.gold.{table}"
 
     @property
     @override
     def content(self) -> str:
-        """When the table last changed: to hash its rows would be billed."""
+        """Columns, number of rows, and a hash of the rows that does not depend on their order.
+
+        dbt makes the table anew each time, so when it last changed says nothing.
+        """
         from google.api_core.exceptions import NotFound
 
-        from lake.gcp import clear_errors
+        from lake.gcp import clear_errors, query_config
 
+        hashed = "SUM(CAST(FARM_FINGERPRINT(TO_JSON_STRING(whole_row)) AS NUMERIC))"  # an INT64 would overflow
+        rows = f"SELECT COUNT(*), {hashed} FROM `{self._id}` AS whole_row"  # noqa: S608 - a model's name
         with clear_errors(f"gold.{self._table}"):
             try:
                 table = self._client.get_table(self._id)
             except NotFound as error:
                 raise LakeError(f"gold.{self._table} is not there: materialize it first") from error
-        return f"{table.created:{STAMP}.%f} {table.modified:{STAMP}.%f} {table.num_rows}"
+            config = query_config(self._maximum_bytes, self._labels)
+            (counted,) = self._client.query_and_wait(rows, job_config=config)
+        columns = [field.to_api_repr() for field in table.schema]
+        return _digest(columns, counted.values())
 
     @override
     def write(self, folder: Folder, prefix: str) -> None:
         from google.cloud import bigquery
 
-        from lake.gcp import clear_errors, job_labels
+        from lake.gcp import clear_errors
 
         config = bigquery.ExtractJobConfig(  # type: ignore[no-untyped-call]
             destination_format=bigquery.DestinationFormat.PARQUET,
             compression="ZSTD",
-            labels=job_labels(f"exports/{self._table}", self._run_id),
+            labels=self._labels,
         )
         with clear_errors(f"export of gold.{self._table}"):
             self._client.extract_table(self._id, f"{folder.uri}/{prefix}part-*.parquet", job_config=config).result()
@@ -368,7 +427,7 @@ class _Shaped(_Source):
     @property
     @override
     def content(self) -> str:
-        return hashlib.sha256(f"{self._source.snapshot}\0{self._shape.sql}".encode()).hexdigest()[:16]
+        return _digest(self._source.snapshot, self._shape.sql)
 
     @override
     def write(self, folder: Folder, prefix: str) -> None:
@@ -383,7 +442,7 @@ class _Shaped(_Source):
             read = f"SELECT * FROM read_parquet([{files}], hive_partitioning = false)"  # noqa: S608
             connection.execute(f"CREATE VIEW {quote(self._shape.source)} AS {read}")
             try:
-                _copy(connection, f"{self._shape.sql.strip().rstrip(';')}", folder, prefix + FILE)
+                _copy(connection, self._shape.sql.strip().rstrip(";"), folder, prefix + FILE)
             except duckdb.Error as error:
                 raise LakeError(f"{self._shape.name}: its SQL on {self._shape.source}: {error}") from error
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from typing_extensions import override
 
 from lake.duck import exclusive
+from lake.errors import LakeError
 from lake.settings import GcpTarget
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class Folder(Protocol):
     def sizes(self, prefix: str) -> dict[str, int]:
         """Bytes of the files whose names begin so."""
 
+    def folders(self, name: str) -> set[str]:
+        """Names of the folders in a folder, also of those in which no file is whole."""
+
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
         """A file, to be read at any place."""
 
@@ -52,7 +56,11 @@ class Folder(Protocol):
         """The files whose names begin so, as local files; `scratch` is for copies."""
 
     def remove(self, prefix: str) -> None:
-        """Remove the files of a folder; `prefix` ends in `/`."""
+        """Remove a folder, which another process may be doing, too; `prefix` ends in `/`.
+
+        Raises:
+            LakeError: it cannot be removed.
+        """
 
 
 class LocalFolder(Folder):
@@ -102,9 +110,18 @@ class LocalFolder(Folder):
 
     @override
     def sizes(self, prefix: str) -> dict[str, int]:
-        found = (path for path in (self._path / prefix.partition("/")[0]).rglob("*") if path.is_file())
-        named = ((path.relative_to(self._path).as_posix(), path) for path in found if not path.name.startswith("."))
-        return {name: path.stat().st_size for name, path in named if name.startswith(prefix)}
+        found: dict[str, int] = {}
+        for folder, _, files in os.walk(self._path / prefix.partition("/")[0]):
+            for path in (Path(folder, file) for file in files if not file.startswith(".")):
+                name = path.relative_to(self._path).as_posix()
+                if name.startswith(prefix):
+                    with suppress(FileNotFoundError):  # another process has just removed it
+                        found[name] = path.stat().st_size
+        return found
+
+    @override
+    def folders(self, name: str) -> set[str]:
+        return {path.name for path in (self._path / name).glob("*") if path.is_dir()}
 
     @override
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
@@ -116,7 +133,14 @@ class LocalFolder(Folder):
 
     @override
     def remove(self, prefix: str) -> None:
-        shutil.rmtree(self._path / prefix, ignore_errors=True)
+        path = self._path / prefix.rstrip("/")
+        while path.is_dir():
+            try:
+                shutil.rmtree(path)
+            except FileNotFoundError:  # another process removes it, too
+                continue
+            except OSError as error:
+                raise LakeError(f"{path}: cannot be removed: {error}") from error
 
 
 class GcsFolder(Folder):
@@ -196,6 +220,11 @@ class GcsFolder(Folder):
             return {blob.name.removeprefix(f"{self._path}/"): int(blob.size or 0) for blob in found}
 
     @override
+    def folders(self, name: str) -> set[str]:
+        below = (one.removeprefix(f"{name}/").partition("/") for one in self.sizes(f"{name}/"))
+        return {folder for folder, is_folder, _ in below if is_folder}
+
+    @override
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
         opened: AbstractContextManager[IO[bytes]] = self._blob(name).open("rb")
         return opened
@@ -213,8 +242,11 @@ class GcsFolder(Folder):
 
     @override
     def remove(self, prefix: str) -> None:
+        from google.api_core.exceptions import NotFound
+
         from lake.gcp import clear_errors
 
         with clear_errors(f"{self.uri}/{prefix}"):
             for name in self.sizes(prefix):
-                self._blob(name).delete()
+                with suppress(NotFound):
+                    self._blob(name).delete()

@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     http_timeout_seconds: float = Field(30.0, gt=0, description="Timeout of one HTTP request.")
     http_attempts: int = Field(4, ge=1, description="Attempts of one request to a source before it fails.")
     export_keep_days: int = Field(
-        7, ge=0, description="Days that an exported snapshot stays after another has taken its place."
+        7, ge=1, description="Days that an exported snapshot stays after another has taken its place."
     )
     duckdb_memory_limit: str = Field("750MB", description="DuckDB's memory limit in each process.")
     gcp_project: str | None = Field(None, description="Google Cloud project; GOOGLE_CLOUD_PROJECT is taken too.")

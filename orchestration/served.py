@@ -27,9 +27,9 @@ from functools import lru_cache
 from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from infra_assets.starrocks.ddl import COMMENT_LENGTH, Column
+from infra_assets.starrocks.ddl import COMMENT_LENGTH, NAME, Column
 from infra_assets.starrocks.serve import LATENCY_MS, Mode, Table
 from lake.errors import LakeError
 from lake.exports import Shape
@@ -42,7 +42,7 @@ LAYER = "gold"
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: str = Field(pattern=f"^{NAME.pattern}$")  # it names a folder, and a table of StarRocks
     sql: str
     description: str = ""
 

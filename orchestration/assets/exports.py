@@ -11,6 +11,7 @@ import dagster as dg
 
 from infra_assets.assets import infra_key
 from infra_assets.steps import Parts, step_failures
+from lake.errors import LakeError
 from lake.exports import Exported, Shape
 from lake.settings import Target, get_settings
 from orchestration.assets.serving import PUBLISHED
@@ -20,6 +21,8 @@ from orchestration.translators import OWNERS
 
 # What the files are read from, or written to, besides gold.
 RESTS_ON: Mapping[Target, Sequence[dg.AssetKey]] = {"local": [PUBLISHED], "gcp": [infra_key("bucket")]}
+
+RETRY = dg.RetryPolicy(max_retries=2, delay=5)
 
 
 def export_key(table: str) -> dg.AssetKey:
@@ -72,7 +75,7 @@ def build_exports() -> dg.AssetsDefinition:
         name="exports",
         specs=list(_specs(tables)),
         can_subset=True,
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=5),
+        retry_policy=RETRY,
     )
     def exports(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         """Export what is selected, and remove snapshots that were replaced long ago.
@@ -91,6 +94,8 @@ def build_exports() -> dg.AssetsDefinition:
                 if key not in context.selected_asset_keys:
                     continue
                 with parts.part(table):
+                    if shape and shape.source in parts.failed:
+                        raise LakeError(f"{table}: is made of {shape.source}, which could not be exported")
                     done = reshape(settings, shape) if shape else export(settings, table, context.run_id)
                     gone = expire(settings, table, settings.export_keep_days)
                     yield _result(key, done, len(gone))

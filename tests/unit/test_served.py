@@ -73,6 +73,13 @@ def test_a_type_that_starrocks_lacks_hinders_only_a_table_that_is_served() -> No
         ),
         ({"shape": []}, r"shop_a: meta\.lakegraph\.serving\.shape: Extra inputs are not permitted"),
         ({"shapes": [{"name": "b"}]}, r"shop_a: meta\.lakegraph\.serving\.shapes\.0\.sql: Field required"),
+        *(
+            (
+                {"shapes": [{"name": name, "sql": "select 1"}]},
+                r"shop_a: .*serving\.shapes\.0\.name: String should match",
+            )
+            for name in ("../../evil", "a/b", "", "1a", "a" * 65, "a\n")
+        ),
         ({"shapes": [{"name": "shop_a", "sql": "select 1"}]}, "shop_a: two tables, or shapes of them, have this name"),
     ],
 )
