@@ -42,6 +42,17 @@ def behind_checks(partitions: dg.PartitionsDefinition[Any] | None = None) -> dg.
     )
 
 
+def as_code() -> dg.AutomationCondition[Any]:
+    """Renewed when its code has changed, not its data; as `behind_checks` while it is missing or has failed."""
+    news: dg.AutomationCondition[Any] = _C.code_version_changed()
+    news |= _C.missing() & _C.any_deps_updated()
+    changed = news.since_last_handled() & ~_C.any_deps_in_progress() & ~_C.in_progress()
+    return ((changed | _failed(None)) & _DEPS_THERE & _C.all_deps_blocking_checks_passed()).with_label(
+        "when its code has changed, or it is not there, and upstream's blocking checks have passed; again by the clock "
+        "after a failure"
+    )
+
+
 def behind_domains(domains: Iterable[dg.AssetSelection]) -> dg.AutomationCondition[Any]:
     """As `behind_checks`, for what rests on several domains: one that has nothing yet holds up none of the others.
 
