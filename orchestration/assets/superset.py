@@ -45,6 +45,19 @@ def _deps(tree: Tree, slug: str, settings: Settings) -> list[dg.AssetKey]:
     return [*gold.values(), *(READ_FROM[settings.target] if settings.superset_database is None else ())]
 
 
+def _spec(one: Dashboard, tree: Tree, settings: Settings) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        superset_key(one.slug),
+        deps=_deps(tree, one.slug, settings),
+        description=f"The dashboard “{one.title}” in Superset.",
+        group_name="serving",
+        kinds={"superset", "dashboard"},
+        owners=OWNERS,
+        code_version=digest(tree, one.slug),
+        automation_condition=as_code(),
+    )
+
+
 def build_superset() -> dg.AssetsDefinition:
     """The assets `serving/superset/*`.
 
@@ -55,19 +68,7 @@ def build_superset() -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name="superset",
-        specs=[
-            dg.AssetSpec(
-                superset_key(one.slug),
-                deps=_deps(tree, one.slug, settings),
-                description=f"The dashboard “{one.title}” in Superset.",
-                group_name="serving",
-                kinds={"superset", "dashboard"},
-                owners=OWNERS,
-                code_version=digest(tree, one.slug),
-                automation_condition=as_code(),
-            )
-            for one in tree.dashboards
-        ],
+        specs=[_spec(one, tree, settings) for one in tree.dashboards],
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK,
