@@ -40,7 +40,7 @@ dev: setup ## the Dagster UI on http://127.0.0.1:3000 with everything up
 	@$(BIN)/lakegraph dev
 
 superset: setup ## a real Superset with the dashboards over the published copy; prints its URL and how to log in
-	@test -n "$(LAKEGRAPH_SUPERSET_DATABASE)" -o -e "$(or $(LAKEGRAPH_HOME),data)/duckdb/published.duckdb" || $(MAKE) --no-print-directory demo
+	@[[ -n $$LAKEGRAPH_SUPERSET_DATABASE || $$LAKEGRAPH_TARGET = gcp || -e $${LAKEGRAPH_HOME:-data}/duckdb/published.duckdb ]] || $(MAKE) --no-print-directory demo
 	@$(BIN)/lakegraph superset up
 
 bench: setup ## the benchmark; writes benchmarks/results.md
@@ -72,5 +72,5 @@ lock: ## pin requirements.txt from pyproject.toml
 
 clean: ## stop the sandbox and Superset; remove data/, the environments and all caches
 	@if test -x $(BIN)/lakegraph; then $(BIN)/lakegraph superset down || true; $(BIN)/lakegraph sandbox down || true; fi
-	@if test -n "$(LAKEGRAPH_HOME)"; then echo "left alone: LAKEGRAPH_HOME=$(LAKEGRAPH_HOME)"; fi
+	@if test -n "$$LAKEGRAPH_HOME"; then echo "left alone: LAKEGRAPH_HOME=$$LAKEGRAPH_HOME"; fi
 	@rm -rf data .venv .venv-bigquery .venv-superset dbt_project/target dbt_project/logs *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -42,6 +43,7 @@ PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 LOCATION = re.compile(r"[A-Za-z]+(-[a-z]+[0-9]+)?")
 CONNECTION = re.compile(r"[A-Za-z0-9_-]{1,100}")
 TARGETS: tuple[Target, ...] = get_args(Target)
+SUPERSET_ADMIN = "admin"  # of the Superset that runs here
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,13 @@ class SupersetServer:
         url: where it is, without a slash at its end.
         user: who imports.
         password: that user's.
+        token: what `/health` of the one that was started here answers with; None if it is another's.
     """
 
     url: str
     user: str
     password: SecretStr
+    token: str | None = None
 
 
 class Settings(BaseSettings):
@@ -177,13 +181,15 @@ class Settings(BaseSettings):
     superset_url: str | None = Field(
         None, description="URL of the Superset that shows gold; unset, the one that `lakegraph superset up` started."
     )
-    superset_user: str = Field("admin", description="Who imports dashboards into Superset.")
+    superset_user: str = Field(
+        SUPERSET_ADMIN, description="Who imports dashboards into the Superset of LAKEGRAPH_SUPERSET_URL."
+    )
     superset_password: SecretStr | None = Field(
-        None, description="That user's password; that of the Superset of this home is known."
+        None, description="That user's password; the user and password of the one that was started here are known."
     )
     superset_database: SecretStr | None = Field(
         None,
-        description="SQLAlchemy URI under which Superset reads gold, as in starrocks://host:9030/default_catalog.gold; "
+        description="SQLAlchemy URI under which Superset reads gold, as in starrocks://host:9030/default_catalog.bi; "
         "unset, the published DuckDB copy.",
     )
     ui_url: str = Field("http://127.0.0.1:3000", description="Where the Dagster UI is, for links in alerts.")
@@ -224,6 +230,21 @@ class Settings(BaseSettings):
     def _web_address(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("is not a URL: http:// or https://")
+        if value is not None and "@" in urlsplit(value).netloc:
+            raise ValueError("holds a user or password; set LAKEGRAPH_SUPERSET_USER and LAKEGRAPH_SUPERSET_PASSWORD")
+        return value
+
+    @field_validator("superset_database")
+    @classmethod
+    def _database_address(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            scheme = value is None or urlsplit(value.get_secret_value()).scheme
+        except ValueError:
+            scheme = ""
+        if not scheme:
+            raise ValueError(
+                "is not a URI like starrocks://user:password@host:9030/default_catalog.bi (%5B stands for [)"
+            )
         return value
 
     @field_validator("home")
@@ -336,19 +357,30 @@ class Settings(BaseSettings):
             NotConfiguredError: none is set and none runs.
             LakeError: a password is missing.
         """
-        url = self.superset_url or self._running().get("superset_url")
+        if self.superset_url is None:
+            return self._superset_here()
+        if self.superset_password is None:
+            raise LakeError(
+                f"superset {self.superset_url}: no password; set LAKEGRAPH_SUPERSET_PASSWORD to that of its user"
+            )
+        return SupersetServer(self.superset_url.rstrip("/"), self.superset_user, self.superset_password)
+
+    def _superset_here(self) -> SupersetServer:
+        """The Superset that `lakegraph superset up` has started; the user and password of another are not its own."""
+        url = self._running().get("superset_url")
         if url is None:
             raise NotConfiguredError(
                 f"superset: none runs under {self.home}; start it with `lakegraph superset up`, or set "
                 "LAKEGRAPH_SUPERSET_URL"
             )
-        password = self.superset_password
-        file = self.superset_password_file
-        if password is None and url == self._running().get("superset_url") and file.exists():
-            password = SecretStr(file.read_text().strip())
-        if password is None:
-            raise LakeError(f"superset {url}: no password; set LAKEGRAPH_SUPERSET_PASSWORD to that of its user")
-        return SupersetServer(url.rstrip("/"), self.superset_user, password)
+        try:
+            token = json.loads((self.sandbox_home / "superset.json").read_text())["token"]
+            password = self.superset_password_file.read_text().strip()
+        except FileNotFoundError as error:
+            raise NotConfiguredError(
+                f"superset {url}: {error.filename} is gone; start it again: `lakegraph superset down`, then `up`"
+            ) from None
+        return SupersetServer(url, SUPERSET_ADMIN, SecretStr(password), token)
 
     @property
     def superset_database_uri(self) -> SecretStr:
@@ -362,7 +394,7 @@ class Settings(BaseSettings):
         if self.target != "local":
             raise NotConfiguredError(
                 "superset: where it reads gold is not set; set LAKEGRAPH_SUPERSET_DATABASE, as in "
-                "starrocks://user:password@host:9030/default_catalog.gold"
+                "starrocks://user:password@host:9030/default_catalog.bi"
             )
         options = f"access_mode=read_only&memory_limit={self.duckdb_memory_limit}"
         return SecretStr(f"duckdb:///{self.published_path}?{options}")

@@ -430,7 +430,7 @@ def superset_up(
             f"superset: LAKEGRAPH_SUPERSET_URL is {settings.superset_url}; import into that one with "
             "`lakegraph superset import`, or unset it to start one here"
         )
-    if settings.superset_database is None and not settings.published_path.exists():
+    if settings.superset_database_uri != settings.superset_database and not settings.published_path.exists():
         raise LakeError(f"superset: nothing is published at {settings.published_path}; run `make demo` first")
     tree = validation.load()
     with _console(stderr=True).status("installing and starting Superset"):

@@ -16,8 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from lake.errors import LakeError
-from lake.settings import Settings
+from lake.settings import SUPERSET_ADMIN, Settings
 from sandbox import control
 from sandbox.environments import INSTALL_SECONDS, PROJECT, Environment, find_uv, output
 
@@ -26,7 +28,6 @@ ENVIRONMENT = Environment("Superset", PROGRAM.with_name("requirements.txt"), PRO
 PYTHONS = (3, 11), (3, 13)  # its pandas and numpy have no wheels for 3.13
 SPECIFIER = ">=3.11,<3.13"
 DOWNLOADED = "3.12"
-ADMIN = "admin"  # as in superset/bootstrap.py
 PORT = 8088  # Superset's own
 START_SECONDS = 300.0  # it takes forty the first time, on a machine with nothing else to do
 NOTHING = control.Sample((), {})
@@ -52,6 +53,8 @@ class Running:
 def up(settings: Settings, *, port: int = PORT) -> Running:
     """Install Superset if need be, and start it unless it runs; returns once it answers.
 
+    One that runs in an environment of other packages than ours is stopped first: the installation removes these.
+
     Args:
         settings: says where its state is.
         port: a free one is taken if it is taken, or 0.
@@ -59,9 +62,12 @@ def up(settings: Settings, *, port: int = PORT) -> Running:
     Raises:
         LakeError: there is no Python for it, it cannot be installed, or it does not start; the log is named.
     """
+    if _outdated(settings):
+        down(settings)
+    ensure()
     endpoints = control.start(settings, [_service(settings, port)], NOTHING)
     log = settings.sandbox_home / "superset.log"
-    return Running(endpoints["superset_url"], ADMIN, settings.superset_password_file, log)
+    return Running(endpoints["superset_url"], SUPERSET_ADMIN, settings.superset_password_file, log)
 
 
 def down(settings: Settings) -> bool:
@@ -108,17 +114,31 @@ def _base() -> Path:
     )
 
 
+def _outdated(settings: Settings) -> bool:
+    """Whether one runs whose interpreter is not that of our environment."""
+    found = control.look(settings, _service(settings))
+    if found.state != "running":
+        return False
+    try:
+        return psutil.Process(found.pid).cmdline()[0] != str(ENVIRONMENT.python)
+    except (psutil.NoSuchProcess, IndexError):  # it has just ended
+        return False
+
+
 def _service(settings: Settings, port: int = PORT) -> control.StandIn:
     def prepare(settings: Settings, _sample: control.Sample) -> None:
-        ensure()
         settings.superset_home.mkdir(parents=True, exist_ok=True)
         for path in (settings.superset_home / "secret_key", settings.superset_password_file):
             _secret(path)
 
     def command(settings: Settings, token: str) -> list[str]:
-        options = {"--endpoints": str(settings.endpoints_file), "--port": str(port), "--token": token}
-        words = [word for pair in options.items() for word in pair]
-        return [str(ENVIRONMENT.python), "-I", str(PROGRAM), *words]
+        options = {
+            "--endpoints": str(settings.endpoints_file),
+            "--port": str(port),
+            "--token": token,
+            "--user": SUPERSET_ADMIN,
+        }
+        return [str(ENVIRONMENT.python), "-I", str(PROGRAM), *(word for pair in options.items() for word in pair)]
 
     return control.StandIn(
         "superset",

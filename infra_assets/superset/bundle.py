@@ -5,8 +5,8 @@ hold of the files (`infra_assets.superset.validation`) and talking to Superset (
 
 The files are in Superset's own export format, so that what was drawn in its interface can be pasted. Rendering adds
 what nobody should have to write: where gold is, the nulls (a key that is absent keeps its old value on import), the
-numbers by which a dashboard refers to its charts, which charts a filter leaves alone, and the path of the file, by
-which an imported object is known as ours.
+numbers by which a dashboard refers to its charts, which charts a filter leaves alone, and the path of the file with the
+name of the database, by which an imported object is known as ours.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import yaml
 
+from infra_assets.starrocks.serve import READERS
 from lake.errors import LakeError
 
 Document = Mapping[str, Any]
@@ -30,6 +31,7 @@ Parsed = TypeVar("Parsed")
 ROOT = Path(__file__).parents[2] / "dashboards"
 NAMESPACE = uuid5(NAMESPACE_URL, "https://lakegraph.example/dashboards")
 SOURCE = "lakegraph_source"  # the key, in what Superset keeps of an object, that holds the path of its file
+OWNER = "lakegraph_owner"  # likewise, whose file: a fork that renames its database removes nothing of ours
 ZIP_DATE = (2026, 1, 1, 0, 0, 0)  # equal files give an equal bundle
 ZIP_MODE = 0o644 << 16
 
@@ -139,6 +141,8 @@ class Chart:
 class Filter:
     """A filter of a dashboard; it is of dates if it names neither a dataset nor a column."""
 
+    id: str
+    kind: str
     name: str
     dataset: UUID | None
     column: str | None
@@ -182,6 +186,11 @@ class Tree:
     datasets: tuple[Dataset, ...]
     charts: tuple[Chart, ...]
     dashboards: tuple[Dashboard, ...]
+
+    @property
+    def owner(self) -> str:
+        """Whose files these are, as imported objects say it: the name of the database."""
+        return next((one.name for one in self.databases), "")
 
     def dashboard(self, slug: str) -> Dashboard:
         """The dashboard of that slug.
@@ -253,10 +262,11 @@ def render(tree: Tree, uri: str) -> bytes:
         tree: valid files.
         uri: the SQLAlchemy URI under which Superset reads gold.
     """
+    starrocks = uri.startswith("starrocks")
     files = {"metadata": dict(tree.metadata)}
     files |= {one.path: _ours(one.document, sqlalchemy_uri=uri) for one in tree.databases}
-    files |= {one.path: _rendered_dataset(one) for one in tree.datasets}
-    files |= {one.path: _rendered_chart(one) for one in tree.charts}
+    files |= {one.path: _rendered_dataset(one, tree, READERS if starrocks else one.schema) for one in tree.datasets}
+    files |= {one.path: _rendered_chart(one, tree) for one in tree.charts}
     files |= {one.path: _rendered_dashboard(one, tree) for one in tree.dashboards}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
@@ -272,18 +282,25 @@ def _ours(document: Document, **changes: Any) -> dict[str, Any]:
     return {**deepcopy(dict(document)), "is_managed_externally": True, **changes}
 
 
-def _rendered_dataset(dataset: Dataset) -> dict[str, Any]:
+def _origin(tree: Tree, path: str) -> dict[str, str]:
+    """What is kept with an object, by which it is known again."""
+    return {SOURCE: path, OWNER: tree.owner}
+
+
+def _rendered_dataset(dataset: Dataset, tree: Tree, schema: str) -> dict[str, Any]:
+    """In StarRocks tables are made anew with each snapshot: what stays, and is to be read, are the views over them."""
     document = dataset.document
     return _ours(
         {**DATASET_NULLS, **document},
-        extra={**(document.get("extra") or {}), SOURCE: dataset.path},
+        schema=schema,
+        extra={**(document.get("extra") or {}), **_origin(tree, dataset.path)},
         columns=[{**COLUMN_NULLS, **column} for column in document["columns"]],
         metrics=[{**METRIC_NULLS, **metric} for metric in document["metrics"]],
     )
 
 
-def _rendered_chart(chart: Chart) -> dict[str, Any]:
-    return _ours({**CHART_NULLS, **chart.document}, params={**chart.params, SOURCE: chart.path})
+def _rendered_chart(chart: Chart, tree: Tree) -> dict[str, Any]:
+    return _ours({**CHART_NULLS, **chart.document}, params={**chart.params, **_origin(tree, chart.path)})
 
 
 def _rendered_dashboard(dashboard: Dashboard, tree: Tree) -> dict[str, Any]:
@@ -302,7 +319,7 @@ def _rendered_dashboard(dashboard: Dashboard, tree: Tree) -> dict[str, Any]:
             "rootPath": ["ROOT_ID"],
             "excluded": [number for uuid, number in numbers.items() if not read_filter.narrows(of_chart[uuid])],
         }
-    document["metadata"][SOURCE] = dashboard.path
+    document["metadata"] |= _origin(tree, dashboard.path)
     return document
 
 
@@ -358,6 +375,8 @@ def _dataset(path: str, document: Document) -> Dataset:
 
 def _chart(path: str, document: Document) -> Chart:
     dataset = UUID(document["dataset_uuid"])
+    if not isinstance(document["params"], dict):
+        raise TypeError("params is no mapping of keys to values")
     return Chart(path, UUID(document["uuid"]), document["slice_name"], dataset, document["params"], document)
 
 
@@ -376,6 +395,7 @@ def _dashboard(path: str, document: Document) -> Dashboard:
 
 def _filter(document: Document) -> Filter:
     (target,) = document["targets"]
+    what = document["id"], document["filterType"], document["name"]
     if not target:
-        return Filter(document["name"], None, None)
-    return Filter(document["name"], UUID(target["datasetUuid"]), target["column"]["name"])
+        return Filter(*what, None, None)
+    return Filter(*what, UUID(target["datasetUuid"]), target["column"]["name"])

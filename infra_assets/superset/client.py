@@ -5,31 +5,35 @@ which Superset is meant (`lake.settings`). A failure is one line that names the 
 neither the user's password nor the database's is ever in it.
 
 Only what an import of ours has made is ever removed. Superset says of an object whether it is managed externally, and
-keeps the path of its file; its uuid must be the one that this path gives. What others use stays, and is reported.
+keeps the path of its file and its owner; its uuid must be the one that this path gives, and its owner ours. What others
+use stays, and is reported.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 from uuid import UUID
 
-from infra_assets.superset.bundle import SOURCE, Dataset, Tree, render, uuid_of
-from lake.errors import LakeError, TransientError
+from infra_assets.superset.bundle import OWNER, SOURCE, Dataset, Tree, render, uuid_of
+from lake.errors import LakeError, NotConfiguredError, TransientError
 from lake.settings import Settings, SupersetServer
 
 if TYPE_CHECKING:
     import httpx
 
-OK, UNAUTHORIZED, NOT_FOUND, SERVER_ERROR = 200, 401, 404, 500
+OK, UNAUTHORIZED, NOT_FOUND, SERVER_ERROR = (200, 201), 401, 404, 500
 TRANSIENT = frozenset({429, 502, 503, 504})
+PROBE_SECONDS = 10.0
 TIMEOUT_SECONDS = 120.0  # an import opens the database, and so does a query
 ATTEMPTS = 4
 PAGE = 100  # the most that Superset lists at once
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 REASON_LENGTH = 500
+SECRET = re.compile(r"(?i)pass|pwd|secret|token|key|credential|signature")  # by its name, in a URI's query
 UNEXPLAINED = "; can it reach the database of gold? its log says more"  # an import tells no more
 
 
@@ -66,12 +70,13 @@ class Shown:
 
 @dataclass(frozen=True)
 class _Object:
-    """Something that an import of ours has made."""
+    """Something that an import has made, of ours or of another project's."""
 
     kind: str
     number: int
     path: str
     uuid: UUID
+    owner: str
 
 
 class Superset:
@@ -85,8 +90,7 @@ class Superset:
 
     def __init__(self, server: SupersetServer, database: str, attempts: int = ATTEMPTS) -> None:
         self._server, self._database, self._attempts = server, database, attempts
-        passwords = (server.password.get_secret_value(), urlsplit(database).password or "")
-        self._secrets = {text for password in passwords for text in (password, unquote(password)) if text}
+        self._secrets = {server.password.get_secret_value(), *_secrets_of(database)} - {""}
 
     def __enter__(self) -> Self:
         """Log in.
@@ -106,9 +110,9 @@ class Superset:
         try:
             password = self._server.password.get_secret_value()
             who = {"username": self._server.user, "password": password, "provider": "db"}
-            answer = self._ask("login", "POST", "/api/v1/security/login", json=who)
+            answer = self.ask("login", "POST", "/api/v1/security/login", json=who)
             self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
-            token = self._ask("CSRF token", "GET", "/api/v1/security/csrf_token/")  # sets the session's cookie too
+            token = self.ask("CSRF token", "GET", "/api/v1/security/csrf_token/")  # sets the session's cookie too
             self._http.headers["X-CSRFToken"] = token["result"]
         except KeyError as error:
             self._http.close()
@@ -135,7 +139,7 @@ class Superset:
             LakeError: the import is refused; gives Superset's reason.
         """
         files = {"bundle": ("dashboards.zip", render(tree, self._database), "application/zip")}
-        self._ask("import", "POST", "/api/v1/assets/import/", files=files, data={"sparse": "false"})
+        self.ask("import", "POST", "/api/v1/assets/import/", files=files, data={"sparse": "false"})
         return self._prune(tree)
 
     def show(self, slug: str) -> Shown:
@@ -144,7 +148,7 @@ class Superset:
         Raises:
             LakeError: it is not.
         """
-        found = self._ask(f"dashboard {slug}", "GET", f"/api/v1/dashboard/{slug}")["result"]
+        found = self.ask(f"dashboard {slug}", "GET", f"/api/v1/dashboard/{slug}")["result"]
         return Shown(f"{self._server.url}/superset/dashboard/{slug}/", tuple(sorted(found["charts"])))
 
     def answers(self, datasets: Iterable[Dataset]) -> tuple[Answer, ...]:
@@ -153,7 +157,7 @@ class Superset:
         Raises:
             LakeError: Superset does not know the dataset, or does not answer; a query that fails is an `Answer`.
         """
-        numbers = {UUID(row["uuid"]): row["id"] for row in self._listed("dataset", "id", "uuid")}
+        numbers = {UUID(row["uuid"]): row["id"] for row in self.listed("dataset", "id", "uuid")}
         return tuple(self._answer(dataset, numbers) for dataset in datasets)
 
     def _answer(self, dataset: Dataset, numbers: Mapping[UUID, int]) -> Answer:
@@ -164,12 +168,15 @@ class Superset:
             )
         try:
             metrics = self._query(dataset, number, metrics=list(dataset.metrics), columns=[])
-            self._query(dataset, number, metrics=[], columns=list(dataset.columns))
+            rows = self._query(dataset, number, metrics=[], columns=list(dataset.columns))
+        except TransientError:
+            raise
         except LakeError as error:
             return Answer(dataset.relation, {}, str(error))
         values = next(iter(metrics), {})
         missing = sorted(dataset.metrics.keys() - values.keys())
-        return Answer(dataset.relation, values, f"no value of {', '.join(missing)}" if missing else None)
+        fault = f"no value of {', '.join(missing)}" if missing else None if rows else "has no row"
+        return Answer(dataset.relation, values, fault)
 
     def _query(self, dataset: Dataset, number: int, *, metrics: list[str], columns: list[str]) -> list[dict[str, Any]]:
         what = "metrics" if metrics else "columns"
@@ -180,7 +187,7 @@ class Superset:
             "result_type": "full",
             "queries": [{"metrics": metrics, "columns": columns, "row_limit": 1, "orderby": []}],
         }
-        answer = self._ask(f"{what} of {dataset.relation}", "POST", "/api/v1/chart/data", json=body)
+        answer = self.ask(f"{what} of {dataset.relation}", "POST", "/api/v1/chart/data", json=body)
         rows: list[dict[str, Any]] = answer["result"][0]["data"]
         return rows
 
@@ -198,44 +205,44 @@ class Superset:
         for find, wanted in kinds:
             uuids = {one.uuid for one in wanted}
             for one, users in find():
-                if one.uuid in uuids:
+                if one.uuid in uuids or one.owner != tree.owner:
                     continue
                 if users:
                     kept.append(f"{one.path} (in use by {users})")
                     continue
-                self._ask(f"removal of {one.path}", "DELETE", f"/api/v1/{one.kind}/{one.number}")
+                self.ask(f"removal of {one.path}", "DELETE", f"/api/v1/{one.kind}/{one.number}")
                 removed.append(one.path)
         return Pruned(tuple(removed), tuple(kept))
 
     def _dashboards(self) -> Iterator[tuple[_Object, str]]:
-        for row in self._listed("dashboard", "id", "uuid", "is_managed_externally"):
+        for row in self.listed("dashboard", "id", "uuid", "is_managed_externally"):
             if row["is_managed_externally"]:
-                whole = self._ask("dashboard", "GET", f"/api/v1/dashboard/{row['id']}")["result"]
-                if one := _ours("dashboard", row, whole["json_metadata"]):
+                whole = self.ask("dashboard", "GET", f"/api/v1/dashboard/{row['id']}")["result"]
+                if one := _imported("dashboard", row, whole["json_metadata"]):
                     yield one, ""
 
     def _charts(self) -> Iterator[tuple[_Object, str]]:
         columns = ("id", "uuid", "params", "is_managed_externally", "dashboards.id", "dashboards.dashboard_title")
-        for row in self._listed("chart", *columns):
-            one = _ours("chart", row, row["params"])
+        for row in self.listed("chart", *columns):
+            one = _imported("chart", row, row["params"])
             if one and row["is_managed_externally"]:
                 # An import puts on our dashboards what is in their files: these are others'.
                 yield one, ", ".join(sorted(board["dashboard_title"] or "" for board in row["dashboards"]))
 
     def _datasets(self) -> Iterator[tuple[_Object, str]]:
-        for row in self._listed("dataset", "id", "uuid", "extra"):
-            if one := _ours("dataset", row, row["extra"]):
-                related = self._ask("dataset", "GET", f"/api/v1/dataset/{row['id']}/related_objects")
+        for row in self.listed("dataset", "id", "uuid", "extra"):
+            if one := _imported("dataset", row, row["extra"]):
+                related = self.ask("dataset", "GET", f"/api/v1/dataset/{row['id']}/related_objects")
                 yield one, ", ".join(sorted(chart["slice_name"] for chart in related["charts"]["result"]))
 
-    def _listed(self, kind: str, *columns: str) -> list[dict[str, Any]]:
+    def listed(self, kind: str, *columns: str) -> list[dict[str, Any]]:
         """All objects of a kind that the user may see."""
         rows: list[dict[str, Any]] = []
         page = 0
         while True:
             order = "order_column:changed_on_delta_humanized,order_direction:desc"  # by id would be refused
             query = f"(columns:!({','.join(columns)}),page:{page},page_size:{PAGE},{order})"
-            answer = self._ask(f"list of {kind}s", "GET", f"/api/v1/{kind}/", params={"q": query})
+            answer = self.ask(f"list of {kind}s", "GET", f"/api/v1/{kind}/", params={"q": query})
             rows += answer["result"]
             page += 1
             if not answer["result"] or len(rows) >= answer["count"]:
@@ -244,7 +251,7 @@ class Superset:
     # -- requests
     # --------------------------------------------------------------------------------------------------------
 
-    def _ask(self, what: str, method: str, path: str, **request: Any) -> Any:
+    def ask(self, what: str, method: str, path: str, **request: Any) -> Any:
         """The JSON that a request is answered with; what may pass is tried again.
 
         Every request here may be sent twice: an import and a removal end the same.
@@ -276,7 +283,7 @@ class Superset:
             raise LakeError(f"{said} refused: user {self._server.user} or the password is wrong")
         if response.status_code == NOT_FOUND and method == "DELETE":
             return {}  # another process was faster, or our own first try
-        if response.status_code != OK:
+        if response.status_code not in OK:
             more = UNEXPLAINED if what == "import" and response.status_code == SERVER_ERROR else ""
             raise LakeError(f"{said} refused: {response.status_code} {self._reason(response)}{more}")
         try:
@@ -294,7 +301,7 @@ class Superset:
         return reason if len(reason) <= REASON_LENGTH else f"{reason[:REASON_LENGTH]}…"
 
     def _redacted(self, text: str) -> str:
-        for secret in self._secrets:
+        for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return " ".join(text.split())
 
@@ -303,20 +310,47 @@ def connect(settings: Settings) -> Superset:
     """The Superset of the settings, to be entered.
 
     Raises:
-        NotConfiguredError: none is set and none runs, or where gold is read from is not set.
+        NotConfiguredError: none is set and none runs (any more), or where gold is read from is not set.
+        TransientError: the one that runs here does not say that it is well.
         LakeError: a password is missing.
     """
-    return Superset(settings.superset(), settings.superset_database_uri.get_secret_value())
+    server, database = settings.superset(), settings.superset_database_uri.get_secret_value()
+    if server.token is not None:
+        _recognize(server.url, server.token)
+    return Superset(server, database)
 
 
-def _ours(kind: str, row: Mapping[str, Any], kept: str | None) -> _Object | None:
-    """The object, if an import of ours has made it: the path that was kept with it gives its uuid."""
+def _recognize(url: str, token: str) -> None:
+    """The endpoints file outlives a server that was killed: nobody else on its port is to get the password."""
+    import httpx
+
     try:
-        path = json.loads(kept or "{}").get(SOURCE)
+        answer = httpx.get(f"{url}/health", timeout=PROBE_SECONDS, trust_env=False)
+        known = f'"{token}"' in answer.text
+    except httpx.ConnectError:
+        known = False
+    except httpx.TransportError as error:
+        raise TransientError(f"superset {url}: {str(error) or type(error).__name__}; does it run?") from None
+    if not known:
+        raise NotConfiguredError(f"superset {url}: no longer runs; start it with `lakegraph superset up`")
+
+
+def _secrets_of(uri: str) -> Iterator[str]:
+    """What is secret in a database's URI, as it is written there and as it is meant."""
+    parts = urlsplit(uri)
+    written = (pair.partition("=") for pair in parts.query.split("&"))
+    for text in (parts.password or "", *(value for name, _, value in written if SECRET.search(name))):
+        yield from (text, unquote(text), unquote_plus(text))
+
+
+def _imported(kind: str, row: Mapping[str, Any], kept: str | None) -> _Object | None:
+    """The object, if an import has made it: the path that was kept with it gives its uuid."""
+    try:
+        noted = json.loads(kept or "{}")
     except ValueError:
         return None
-    uuid = UUID(row["uuid"])
-    return _Object(kind, row["id"], path, uuid) if path and uuid_of(path) == uuid else None
+    path, uuid = noted.get(SOURCE), UUID(row["uuid"])
+    return _Object(kind, row["id"], path, uuid, noted.get(OWNER, "")) if path and uuid_of(path) == uuid else None
 
 
 def _messages(body: Any) -> list[str]:

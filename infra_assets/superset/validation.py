@@ -7,12 +7,27 @@ What belongs here: one small rule after another, each with a sentence for whoeve
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from infra_assets.superset.bundle import ROOT, Chart, Dashboard, Database, Dataset, Tree, read, uuid_of
+from infra_assets.superset.bundle import (
+    CHART_NULLS,
+    COLUMN_NULLS,
+    DASHBOARD_NULLS,
+    DATASET_NULLS,
+    METRIC_NULLS,
+    ROOT,
+    Chart,
+    Dashboard,
+    Database,
+    Dataset,
+    Filter,
+    Tree,
+    read,
+    uuid_of,
+)
 from infra_assets.superset.contract import Contract, gold_contract
 from lake.errors import LakeError
 
@@ -28,6 +43,40 @@ GRAINS = (None, "P1D", "P1M", "P1Y")
 DATES = ("DATE", "TIMESTAMP")
 SYNONYMS = {"STRING": "VARCHAR", "INT": "INTEGER", "DATETIME": "TIMESTAMP"}
 GRID_COLUMNS = 12
+
+Keys = tuple[frozenset[str], frozenset[str]]  # that must be there, and that may
+
+
+def _keys(must: str, may: Iterable[str] = ()) -> Keys:
+    return frozenset(must.split()), frozenset(may)
+
+
+# What may be absent is set to null on import; what must be there would keep its old value.
+KEYS: Mapping[type, Keys] = {
+    Database: _keys(
+        "version uuid database_name sqlalchemy_uri expose_in_sqllab allow_run_async allow_ctas allow_cvas allow_dml "
+        "allow_csv_upload cache_timeout impersonate_user extra"
+    ),
+    Dataset: _keys("version uuid database_uuid schema table_name columns metrics", {*DATASET_NULLS, "extra"}),
+    Chart: _keys("version uuid dataset_uuid slice_name viz_type params", CHART_NULLS),
+    Dashboard: _keys("version uuid slug dashboard_title published metadata position", DASHBOARD_NULLS),
+}
+COLUMN = _keys("column_name type groupby filterable", COLUMN_NULLS)
+METRIC = _keys("metric_name expression", METRIC_NULLS)
+TIMESERIES = ("x_axis", "metrics")
+# The kinds of chart, each with the params that it cannot be without; a table's depend on its mode.
+CHARTS: Mapping[str, tuple[str, ...]] = {
+    "big_number_total": ("metric",),
+    "echarts_area": TIMESERIES,
+    "echarts_timeseries_bar": TIMESERIES,
+    "echarts_timeseries_line": TIMESERIES,
+    "mixed_timeseries": (*TIMESERIES, "metrics_b"),
+    "pie": ("metric", "groupby"),
+    "table": ("query_mode",),
+}
+MODES: Mapping[str, tuple[str, ...]] = {"aggregate": ("metrics",), "raw": ("all_columns",)}
+DATE_FILTER = "filter_time"
+FILTERS = (DATE_FILTER, "filter_select", "filter_range")
 
 
 def load(root: Path = ROOT) -> Tree:
@@ -61,10 +110,18 @@ def faults(tree: Tree, contract: Contract) -> tuple[str, ...]:
     """Everything that is wrong, one line each, beginning with the file."""
     return (
         *_identities(tree),
-        *(fault for dataset in tree.datasets for fault in _dataset(dataset, tree, contract)),
-        *(fault for chart in tree.charts for fault in _chart(chart, tree)),
-        *(fault for dashboard in tree.dashboards for fault in _dashboard(dashboard, tree)),
+        *(fault for one in tree.datasets for fault in _readable(one.path, _dataset(one, tree, contract))),
+        *(fault for one in tree.charts for fault in _readable(one.path, _chart(one, tree))),
+        *(fault for one in tree.dashboards for fault in _readable(one.path, _dashboard(one, tree))),
     )
+
+
+def _readable(path: str, found: Iterator[str]) -> Iterator[str]:
+    """The faults found; what is of so wrong a kind that a rule cannot look into it is one, too."""
+    try:
+        yield from found
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        yield _said(path, f"something is of a wrong kind: {error}")
 
 
 def _said(path: str, fault: str) -> str:
@@ -81,12 +138,21 @@ def _identities(tree: Tree) -> Iterator[str]:
             yield _said(one.path, f"uuid is not that of its path, which is {uuid_of(one.path)}")
         if one.document.get("version") != VERSION:
             yield _said(one.path, f"version is not {VERSION}")
+        yield from (_said(one.path, fault) for fault in _key_faults(one.document, KEYS[type(one)]))
+        if not isinstance(one.document.get("cache_timeout"), int | None):
+            yield _said(one.path, "cache_timeout is no number of seconds")
     for database in tree.databases:
         if database.document.get("extra") != {}:
             yield _said(database.path, "extra must be {}: Superset fails without the key")
     for slug, count in Counter(one.slug for one in tree.dashboards).items():
         if count > 1:
             yield f"dashboards: {count} of them have the slug {slug}"
+
+
+def _key_faults(document: Mapping[str, Any], keys: Keys) -> Iterator[str]:
+    must, may = keys
+    yield from (f"{key} is missing" for key in sorted(must - document.keys()))
+    yield from (f"{key} is no key of it" for key in sorted(document.keys() - must - may))
 
 
 def _dataset(dataset: Dataset, tree: Tree, contract: Contract) -> Iterator[str]:
@@ -96,13 +162,28 @@ def _dataset(dataset: Dataset, tree: Tree, contract: Contract) -> Iterator[str]:
         yield _said(dataset.path, "has no metric: nothing would tell whether it answers")
     for column in _unknown(dataset.date, dataset.columns):
         yield _said(dataset.path, f"main_dttm_col {column} is not among its columns")
+    for kind, name, keys in (("columns", "column_name", COLUMN), ("metrics", "metric_name", METRIC)):
+        for one in dataset.document[kind]:
+            yield from (_said(dataset.path, f"{kind}: {one[name]}: {fault}") for fault in _key_faults(one, keys))
     for metric, expression in dataset.metrics.items():
-        for column in _unknown(_columns_of(expression), dataset.columns):
-            yield _said(dataset.path, f"metric {metric} needs a column {column}, which is not among its columns")
+        yield from (_said(dataset.path, f"metric {metric} {fault}") for fault in _metric(expression, dataset))
     if dataset.relation in contract:
         yield from _promised(dataset, contract[dataset.relation])
     else:
         yield _said(dataset.path, f"gold has no table {dataset.relation}")
+
+
+def _metric(expression: str, dataset: Dataset) -> Iterator[str]:
+    import sqlglot
+    from sqlglot import exp
+
+    try:
+        parsed = sqlglot.parse_one(expression, read="duckdb")
+    except sqlglot.errors.SqlglotError:
+        yield f"is no SQL: {expression}"
+        return
+    for column in _unknown(sorted({one.name for one in parsed.find_all(exp.Column)}), dataset.columns):
+        yield f"needs a column {column}, which is not among its columns"
 
 
 def _promised(dataset: Dataset, known: Mapping[str, str]) -> Iterator[str]:
@@ -131,8 +212,21 @@ def _chart(chart: Chart, tree: Tree) -> Iterator[str]:
             f"time_grain_sqla {grain}: hours are wrong on StarRocks, and weeks begin on another day by engine; "
             "take a column of gold",
         )
+    yield from (_said(chart.path, fault) for fault in _chart_kind(chart.params))
     yield from (_said(chart.path, fault) for fault in _chart_names(chart.params, dataset))
     yield from (_said(chart.path, fault) for fault in _chart_filters(chart.params, dataset))
+
+
+def _chart_kind(params: Mapping[str, Any]) -> Iterator[str]:
+    """It is of a kind that is known, and has what that kind needs: without a metric, say, it would show nothing."""
+    kind, mode = str(params.get("viz_type")), str(params.get("query_mode"))
+    if kind not in CHARTS:
+        yield f"viz_type {kind} is none of {', '.join(CHARTS)}"
+        return
+    if kind == "table" and mode not in MODES:
+        yield f"query_mode {mode} is none of {', '.join(MODES)}"
+    needed = CHARTS[kind] + (MODES.get(mode, ()) if kind == "table" else ())
+    yield from (f"{key} is missing: a chart {kind} needs it" for key in needed if not params.get(key))
 
 
 def _chart_names(params: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
@@ -146,8 +240,21 @@ def _chart_names(params: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
     for name in _unknown(params.get(SORT_KEY), {*dataset.columns, *dataset.metrics, *SERIES_SORTS}):
         yield f"{SORT_KEY}: the dataset {dataset.table} has no column or metric {name}"
     for order in params.get("order_by_cols", []):
-        for name in _unknown(json.loads(order)[0], dataset.columns):
-            yield f"order_by_cols: {dataset.relation} has no column {name}"
+        name, _ascending = _order(order)
+        for unknown in _unknown(name, dataset.columns):
+            yield f"order_by_cols: {dataset.relation} has no column {unknown}"
+    formatted = [one.get("column") for one in params.get("conditional_formatting", [])]
+    for key, names in (("conditional_formatting", formatted), ("column_config", [*params.get("column_config", {})])):
+        for name in _unknown(names, {*dataset.columns, *dataset.metrics}):
+            yield f"{key}: the dataset {dataset.table} has no column or metric {name}"
+
+
+def _order(order: Any) -> tuple[Any, Any]:
+    try:
+        name, ascending = json.loads(order)
+    except (TypeError, ValueError):
+        raise ValueError(f"order_by_cols: {order} is not like '[\"column\", true]'") from None
+    return name, ascending
 
 
 def _chart_filters(params: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
@@ -156,6 +263,9 @@ def _chart_filters(params: Mapping[str, Any], dataset: Dataset) -> Iterator[str]
         filters = params.get(key)
         if filters is None:
             yield f"{key} is missing"
+            continue
+        if wrong := [one for one in filters if not isinstance(one, dict)]:
+            yield f"{key}: {wrong[0]} is no filter"
             continue
         for name in _unknown([one.get("subject") for one in filters], dataset.columns):
             yield f"{key}: {dataset.relation} has no column {name}"
@@ -178,22 +288,27 @@ def _dashboard(dashboard: Dashboard, tree: Tree) -> Iterator[str]:
     yield from (_said(dashboard.path, fault) for fault in _grid(position))
     _, used = tree.used(dashboard)
     by_uuid = {dataset.uuid: dataset for dataset in tree.datasets}
+    for number, count in Counter(one.id for one in dashboard.filters).items():
+        if count > 1:
+            yield _said(dashboard.path, f"{count} filters have the id {number}")
     for one in dashboard.filters:
-        yield from (
-            _said(dashboard.path, f"filter {one.name}: {fault}") for fault in _filter(one.dataset, one.column, by_uuid)
-        )
+        yield from (_said(dashboard.path, f"filter {one.name}: {fault}") for fault in _filter(one, by_uuid))
         if not any(one.narrows(dataset) for dataset in used):
             yield _said(dashboard.path, f"filter {one.name}: no chart has its column")
 
 
-def _filter(dataset: UUID | None, column: str | None, by_uuid: Mapping[UUID, Dataset]) -> Iterator[str]:
-    if dataset is None:
+def _filter(one: Filter, by_uuid: Mapping[UUID, Dataset]) -> Iterator[str]:
+    if one.kind not in FILTERS:
+        yield f"filterType {one.kind} is none of {', '.join(FILTERS)}"
+    elif (one.kind == DATE_FILTER) != (one.column is None):
+        yield f"filterType {one.kind}: only {DATE_FILTER} has no column, and it has none"
+    if one.dataset is None:
         return
-    found = by_uuid.get(dataset)
+    found = by_uuid.get(one.dataset)
     if found is None:
-        yield f"datasetUuid {dataset} is of no dataset here"
-    elif column not in found.columns:
-        yield f"{found.relation} has no column {column}"
+        yield f"datasetUuid {one.dataset} is of no dataset here"
+    elif one.column not in found.columns:
+        yield f"{found.relation} has no column {one.column}"
 
 
 def _grid(position: Mapping[str, Any]) -> Iterator[str]:
@@ -221,13 +336,6 @@ def _unknown(names: Any, known: Any) -> list[Any]:
     """Those of the names that are not known; a name, several, or none."""
     wanted = names if isinstance(names, list) else [names]
     return [name for name in wanted if name is not None and (not isinstance(name, str) or name not in known)]
-
-
-def _columns_of(expression: str) -> list[str]:
-    import sqlglot
-    from sqlglot import exp
-
-    return sorted({column.name for column in sqlglot.parse_one(expression, read="duckdb").find_all(exp.Column)})
 
 
 def _type(name: str) -> str:

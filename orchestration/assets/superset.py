@@ -13,12 +13,13 @@ import dagster as dg
 
 from infra_assets.steps import step_failures
 from infra_assets.superset.bundle import Dashboard, Tree, digest, read, tables
-from lake.errors import NotConfiguredError
+from lake.errors import LakeError, NotConfiguredError
 from lake.settings import Settings, Target, get_settings
 from orchestration.assets.serving import PUBLISHED
 from orchestration.assets.starrocks import starrocks_key
-from orchestration.automation import behind_checks
+from orchestration.automation import as_code
 from orchestration.observations import not_configured
+from orchestration.served import served_tables
 from orchestration.translators import OWNERS, asset_key
 
 if TYPE_CHECKING:
@@ -37,10 +38,24 @@ def superset_key(slug: str) -> dg.AssetKey:
 def _deps(tree: Tree, slug: str, settings: Settings) -> list[dg.AssetKey]:
     """The tables of the dashboard's charts and filters, wherever Superset reads them."""
     relations = [relation.partition(".") for relation in sorted(tables(tree, slug))]
-    gold = [asset_key(schema, table) for schema, _, table in relations]
+    gold = {table: asset_key(schema, table) for schema, _, table in relations}
     if settings.superset_reads_starrocks:
-        return [starrocks_key(table) for _, _, table in relations]
-    return [*gold, *(READ_FROM[settings.target] if settings.superset_database is None else ())]
+        registered = {one.table for one in served_tables() if one.starrocks.mode != "none"}
+        return [starrocks_key(table) if table in registered else key for table, key in gold.items()]
+    return [*gold.values(), *(READ_FROM[settings.target] if settings.superset_database is None else ())]
+
+
+def _spec(one: Dashboard, tree: Tree, settings: Settings) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        superset_key(one.slug),
+        deps=_deps(tree, one.slug, settings),
+        description=f"The dashboard “{one.title}” in Superset.",
+        group_name="serving",
+        kinds={"superset", "dashboard"},
+        owners=OWNERS,
+        code_version=digest(tree, one.slug),
+        automation_condition=as_code(),
+    )
 
 
 def build_superset() -> dg.AssetsDefinition:
@@ -53,19 +68,7 @@ def build_superset() -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name="superset",
-        specs=[
-            dg.AssetSpec(
-                superset_key(one.slug),
-                deps=_deps(tree, one.slug, settings),
-                description=f"The dashboard “{one.title}” in Superset.",
-                group_name="serving",
-                kinds={"superset", "dashboard"},
-                owners=OWNERS,
-                code_version=digest(tree, one.slug),
-                automation_condition=behind_checks(),
-            )
-            for one in tree.dashboards
-        ],
+        specs=[_spec(one, tree, settings) for one in tree.dashboards],
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK,
@@ -98,6 +101,10 @@ def _imported(server: "Superset", selected: list[Dashboard]) -> Iterator[Any]:
     from infra_assets.superset import validation
 
     tree = validation.load()  # the files as they are now: the graph may have been read long ago
+    if gone := {one.slug for one in selected} - {one.slug for one in tree.dashboards}:
+        raise LakeError(
+            f"dashboards: {', '.join(sorted(gone))} left the files since Dagster read them; reload its code"
+        )
     with server:
         pruned = server.deploy(tree)
         answers = {one.relation: one for one in server.answers(tree.datasets)}

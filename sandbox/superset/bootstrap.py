@@ -16,14 +16,13 @@ from flask_migrate import upgrade
 from superset.app import create_app
 from werkzeug.security import check_password_hash
 
-ADMIN = "admin"
 
-
-def bootstrap(home, password):
+def bootstrap(home, user, password):
     """Superset as a Flask application whose metadata is complete.
 
     Args:
         home: SUPERSET_HOME.
+        user: the administrator.
         password: the administrator's, whatever it was before.
     """
     done = home / f"bootstrapped-{version('apache-superset')}"
@@ -36,7 +35,7 @@ def bootstrap(home, password):
             _migrate()
             superset.appbuilder.add_permissions(update_perms=True)
             superset.security_manager.sync_role_definitions()
-        _administrator(superset.security_manager, password)
+        _administrator(superset.security_manager, user, password)
     done.touch()
     return app
 
@@ -53,10 +52,10 @@ def _migrate():
             logger.disabled = False
 
 
-def _administrator(manager, password):
-    user = manager.find_user(ADMIN)
-    if user is None:
+def _administrator(manager, user, password):
+    known = manager.find_user(user)
+    if known is None:
         role = manager.find_role("Admin")
-        manager.add_user(ADMIN, "Lakegraph", "Admin", "admin@lakegraph.example", role, password=password)
-    elif not check_password_hash(user.password, password):
-        manager.reset_password(user.id, password)
+        manager.add_user(user, "Lakegraph", "Admin", "admin@lakegraph.example", role, password=password)
+    elif not check_password_hash(known.password, password):
+        manager.reset_password(known.id, password)

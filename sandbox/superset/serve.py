@@ -63,7 +63,7 @@ def serve(arguments):
         raise SystemExit
 
     home = Path(os.environ["SUPERSET_HOME"])
-    app = bootstrap(home, (home / "admin_password").read_text().strip())
+    app = bootstrap(home, arguments.user, (home / "admin_password").read_text().strip())
     sign(app, arguments.token)
     with listen(arguments.port) as listener:
         host, port = listener.getsockname()
@@ -79,9 +79,10 @@ def serve(arguments):
 
 
 def main():
-    """Command line: `python serve.py --endpoints F [--port N] [--token T]`, with SUPERSET_HOME set."""
+    """Command line: `python serve.py --endpoints F --user U [--port N] [--token T]`, with SUPERSET_HOME set."""
     parser = argparse.ArgumentParser(description="Serve Superset on loopback until interrupted.")
     parser.add_argument("--endpoints", type=Path, required=True, help="the sandbox's endpoints file")
+    parser.add_argument("--user", required=True, help="the administrator; the password is in SUPERSET_HOME")
     parser.add_argument("--port", type=int, default=0, help="TCP port; a free one by default, or if it is taken")
     parser.add_argument("--token", default="", help="what /health answers with")
     serve(parser.parse_args())
