@@ -22,8 +22,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import yaml
 
-from infra_assets.starrocks.serve import READERS
 from lake.errors import LakeError
+from lake.settings import READERS
 
 Document = Mapping[str, Any]
 Parsed = TypeVar("Parsed")
