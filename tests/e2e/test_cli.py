@@ -150,7 +150,7 @@ def test_the_sandbox_outlives_its_command_and_is_found_again(tmp_path, here):
         assert urls.keys() == {"shop_mongodb", "shop_s3", "starrocks", "starrocks_http", "tlc_base", "users_api"}
         status = here(home, "sandbox", "status")
         assert status.code == 0
-        assert f"sources: running {urls['users_api']} pid " in status.out
+        assert f"sources: running {urls['tlc_base']} pid " in status.out
         assert here(home, "sandbox", "up").out == up.out  # nothing is started twice
         assert here(home, "sandbox", "status").out == status.out
         doctor = here(home, "doctor")
