@@ -237,7 +237,9 @@ def test_a_shape_is_compared_with_its_files_alone(lake: Lake) -> None:
     said = json.loads(manifest.read_text())
     columns = tuple(ddl.Column.of(*one) for one in said["columns"].items())
     (of_shape,) = (shape for one in served_tables() for shape in one.shapes if shape.name == MONTHLY)
-    there = declare(Table(MONTHLY, columns, of_shape.description), lake.settings, said["location"])
+    exported = current(lake.settings, MONTHLY)
+    assert exported is not None
+    there = declare(Table(MONTHLY, columns, of_shape.description), lake.settings, exported.location)
     alter(lake, there, *columns[1:])
     manifest.write_text(json.dumps(said | {"rows": said["rows"] + 1}))
     assert register(MONTHLY).failed == {
