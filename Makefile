@@ -7,7 +7,7 @@ MONTHS ?= --from 2023-01 --to 2023-03
 export DAGSTER_DISABLE_TELEMETRY := 1
 export RUNTIME__DLTHUB_TELEMETRY := false
 
-.PHONY: help demo test test-gcp emulators dev bench lint format docs screenshot lock clean setup
+.PHONY: help demo test test-gcp emulators dev superset bench lint format docs screenshot lock clean setup
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ dev: setup ## the Dagster UI on http://127.0.0.1:3000 with everything up
 	@$(BIN)/lakegraph sandbox up
 	@$(BIN)/lakegraph dev
 
+superset: setup ## a real Superset with the dashboards over the published copy; prints its URL and how to log in
+	@[[ -n $$LAKEGRAPH_SUPERSET_DATABASE || $$LAKEGRAPH_TARGET = gcp || -e $${LAKEGRAPH_HOME:-data}/duckdb/published.duckdb ]] || $(MAKE) --no-print-directory demo
+	@$(BIN)/lakegraph superset up
+
 bench: setup ## the benchmark; writes benchmarks/results.md
 	@$(BIN)/python -m benchmarks.bench
 
@@ -64,8 +68,9 @@ screenshot: setup ## a picture of the graph for the README, from the running UI 
 lock: ## pin requirements.txt from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-emit-index-url --quiet --custom-compile-command "make lock" --output-file requirements.txt
 	@$(BIN)/uv pip compile sandbox/bigquery/requirements.in --universal --python-version 3.13 --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command "make lock" --output-file sandbox/bigquery/requirements.txt
+	@$(BIN)/uv pip compile sandbox/superset/requirements.in --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command "make lock" --output-file sandbox/superset/requirements.txt
 
-clean: ## stop the sandbox; remove data/, the environments and all caches
-	@if test -x $(BIN)/lakegraph; then $(BIN)/lakegraph sandbox down || true; fi
-	@if test -n "$(LAKEGRAPH_HOME)"; then echo "left alone: LAKEGRAPH_HOME=$(LAKEGRAPH_HOME)"; fi
-	@rm -rf data .venv .venv-bigquery dbt_project/target dbt_project/logs *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## stop the sandbox and Superset; remove data/, the environments and all caches
+	@if test -x $(BIN)/lakegraph; then $(BIN)/lakegraph superset down || true; $(BIN)/lakegraph sandbox down || true; fi
+	@if test -n "$$LAKEGRAPH_HOME"; then echo "left alone: LAKEGRAPH_HOME=$$LAKEGRAPH_HOME"; fi
+	@rm -rf data .venv .venv-bigquery .venv-superset dbt_project/target dbt_project/logs *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

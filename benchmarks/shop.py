@@ -106,7 +106,7 @@ def _changed_orders(count: int) -> Iterator[list[dict[str, Any]]]:
 
 def _settings(home: str, endpoints: Mapping[str, str]) -> Any:
     from lake.settings import Settings
-    from sandbox.serving import publish
+    from sandbox.endpoints import publish
 
     settings = Settings(home=Path(home))
     settings.endpoints_file.parent.mkdir(parents=True, exist_ok=True)

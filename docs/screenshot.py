@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = ("infra", "bronze", "silver", "gold", "serving", "ops")
-PICTURED = '+key:"gold/mobility/green_trips_by_payment_type"+'  # one lineage, from the folders to the report
+PICTURED = '+key:"gold/mobility/green_trips_by_payment_type"+'  # one lineage, from the folders to its readers
 CHROMIUM_ARGS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -1,6 +1,6 @@
 """The one exception type whose text is written for the person who has to act on it.
 
-What belongs here: `LakeError`, its transient variant and the search for one in a chain of causes. What does
+What belongs here: `LakeError`, its general variants and the search for one in a chain of causes. What does
 not: handling. Libraries wrap errors (dlt three times over), so a step asks `root_cause` for the sentence to
     show in its
 first line.
@@ -13,6 +13,10 @@ class LakeError(Exception):
     """A failure whose message names the object, the reason and, where there is one, the remedy, in one
     line.
     """
+
+
+class NotConfiguredError(LakeError):
+    """A system is not set, nor stood in for: what needs it can say so, and be left out; nothing is broken."""
 
 
 class TransientError(LakeError):

@@ -16,16 +16,19 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lake.errors import LakeError
+from lake.errors import LakeError, NotConfiguredError
 
 Target = Literal["local", "gcp"]
 Sources = Literal["sandbox", "live"]
 
-Endpoint = Literal["tlc_base", "users_api", "shop_mongodb", "shop_s3"]
+READERS = "bi"  # the database of StarRocks that readers look in
+
+Endpoint = Literal["tlc_base", "users_api", "shop_mongodb", "shop_s3", "starrocks"]
 
 AWS_S3 = "https://s3.amazonaws.com"  # stands for AWS itself: the region's own endpoint is the client's to find
 LIVE_ENDPOINTS: dict[Endpoint, str | None] = {
@@ -33,12 +36,14 @@ LIVE_ENDPOINTS: dict[Endpoint, str | None] = {
     "users_api": "https://jsonplaceholder.typicode.com",
     "shop_mongodb": None,
     "shop_s3": AWS_S3,
+    "starrocks": None,
 }
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 LOCATION = re.compile(r"[A-Za-z]+(-[a-z]+[0-9]+)?")
 CONNECTION = re.compile(r"[A-Za-z0-9_-]{1,100}")
 TARGETS: tuple[Target, ...] = get_args(Target)
+SUPERSET_ADMIN = "admin"  # of the Superset that runs here
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,23 @@ class GcpTarget:
     def lake_uri(self) -> str:
         """Folder of the Parquet files of all layers: `gs://<bucket>/lake`."""
         return f"gs://{self.bucket}/lake"
+
+
+@dataclass(frozen=True)
+class SupersetServer:
+    """The Superset that shows gold; every part is set.
+
+    Attributes:
+        url: where it is, without a slash at its end.
+        user: who imports.
+        password: that user's.
+        token: what `/health` of the one that was started here answers with; None if it is another's.
+    """
+
+    url: str
+    user: str
+    password: SecretStr
+    token: str | None = None
 
 
 class Settings(BaseSettings):
@@ -103,8 +125,36 @@ class Settings(BaseSettings):
     shop_read_timeout_seconds: float = Field(
         60.0, gt=0, description="How long an answer of the shop's MongoDB or S3 may stall."
     )
+    starrocks: SecretStr | None = Field(
+        None, description="StarRocks, where gold is served: mysql://user:password@host:9030, with ?tls=true for TLS."
+    )
+    starrocks_database: str = Field("gold", description="StarRocks' database that the exported tables are in.")
+    starrocks_properties: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="How StarRocks gets at the exported files, if not as the machine's own account: a JSON object of "
+        'its properties, as in {"aws.s3.endpoint": …}.',
+    )
+    starrocks_catalog: str = Field("lakegraph", description="StarRocks' name of the Iceberg catalog.")
+    starrocks_catalog_uri: str | None = Field(
+        None, description="Iceberg REST service, for tables that are served from a catalog and not from exports."
+    )
+    starrocks_catalog_properties: dict[str, SecretStr] = Field(
+        default_factory=dict, description="What StarRocks needs to get at that service: a JSON object of properties."
+    )
+    starrocks_connect_timeout_seconds: float = Field(
+        10.0, gt=0, description="How long StarRocks may take to take a connection."
+    )
+    starrocks_read_timeout_seconds: float = Field(
+        60.0, gt=0, description="How long an answer of StarRocks may stall, and a query may run."
+    )
+    starrocks_refresh_timeout_seconds: float = Field(
+        1800.0, gt=0, description="How long the refresh of a materialised view of StarRocks may run."
+    )
     http_timeout_seconds: float = Field(30.0, gt=0, description="Timeout of one HTTP request.")
     http_attempts: int = Field(4, ge=1, description="Attempts of one request to a source before it fails.")
+    export_keep_days: int = Field(
+        7, ge=1, description="Days that an exported snapshot stays after another has taken its place."
+    )
     duckdb_memory_limit: str = Field("750MB", description="DuckDB's memory limit in each process.")
     gcp_project: str | None = Field(None, description="Google Cloud project; GOOGLE_CLOUD_PROJECT is taken too.")
     gcp_location: str = Field("US", description="Location of datasets, bucket and connection.")
@@ -128,6 +178,20 @@ class Settings(BaseSettings):
     alert_smtp: SecretStr | None = Field(None, description="smtp://[user:password@]host:port of the mail server.")
     alert_mail_from: str = Field("lakegraph@localhost", description="Sender of alert mails.")
     alert_mail_to: str | None = Field(None, description="Recipients of alert mails, separated by commas.")
+    superset_url: str | None = Field(
+        None, description="URL of the Superset that shows gold; unset, the one that `lakegraph superset up` started."
+    )
+    superset_user: str = Field(
+        SUPERSET_ADMIN, description="Who imports dashboards into the Superset of LAKEGRAPH_SUPERSET_URL."
+    )
+    superset_password: SecretStr | None = Field(
+        None, description="That user's password; the user and password of the one that was started here are known."
+    )
+    superset_database: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy URI under which Superset reads gold, as in starrocks://host:9030/default_catalog.bi; "
+        "unset, the published DuckDB copy.",
+    )
     ui_url: str = Field("http://127.0.0.1:3000", description="Where the Dagster UI is, for links in alerts.")
 
     @field_validator("gcp_bucket", "shop_bucket")
@@ -152,6 +216,35 @@ class Settings(BaseSettings):
     def _connection_id(cls, value: str) -> str:
         if not CONNECTION.fullmatch(value):
             raise ValueError("is not a connection id: letters, digits, underscores and dashes")
+        return value
+
+    @field_validator("starrocks_database")
+    @classmethod
+    def _behind_readers(cls, value: str) -> str:
+        if value.lower() == READERS:
+            raise ValueError(f"is {READERS}, where readers look: a table and its view would have one name")
+        return value
+
+    @field_validator("superset_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("is not a URL: http:// or https://")
+        if value is not None and "@" in urlsplit(value).netloc:
+            raise ValueError("holds a user or password; set LAKEGRAPH_SUPERSET_USER and LAKEGRAPH_SUPERSET_PASSWORD")
+        return value
+
+    @field_validator("superset_database")
+    @classmethod
+    def _database_address(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            scheme = value is None or urlsplit(value.get_secret_value()).scheme
+        except ValueError:
+            scheme = ""
+        if not scheme:
+            raise ValueError(
+                "is not a URI like starrocks://user:password@host:9030/default_catalog.bi (%5B stands for [)"
+            )
         return value
 
     @field_validator("home")
@@ -183,6 +276,11 @@ class Settings(BaseSettings):
         return self.home / "duckdb" / "published.duckdb"
 
     @property
+    def exports(self) -> Path:
+        """Snapshots of gold as Parquet, on the embedded target."""
+        return self.home / "exports"
+
+    @property
     def staging(self) -> Path:
         """Downloads and files on their way into a table."""
         return self.home / "staging"
@@ -208,6 +306,16 @@ class Settings(BaseSettings):
         return self.home / "reports"
 
     @property
+    def superset_home(self) -> Path:
+        """State of the Superset that `lakegraph superset up` starts."""
+        return self.home / "superset"
+
+    @property
+    def superset_password_file(self) -> Path:
+        """The password of that Superset's administrator; only its owner can read the file."""
+        return self.superset_home / "admin_password"
+
+    @property
     def sandbox_home(self) -> Path:
         """Generated sample sources and the stand-ins' state."""
         return self.home / "sandbox"
@@ -218,12 +326,12 @@ class Settings(BaseSettings):
         return self.sandbox_home / "endpoints.json"
 
     def endpoint(self, name: Endpoint) -> str:
-        """The URL (or folder) of a source system.
+        """The URL (or folder) of a source system, or of one that is served.
 
         An explicit setting wins; else `sources` decides: the running sandbox or the live system.
 
         Raises:
-            LakeError: the sandbox is asked for and does not run, or the live system must be set and is not.
+            NotConfiguredError: the sandbox is asked for and does not run, or the live system must be set and is not.
         """
         explicit: str | SecretStr | None = getattr(self, name)
         if isinstance(explicit, SecretStr):
@@ -233,15 +341,77 @@ class Settings(BaseSettings):
         if self.sources == "live":
             if url := LIVE_ENDPOINTS[name]:
                 return url
-            raise LakeError(
+            raise NotConfiguredError(
                 f"{name}: LAKEGRAPH_SOURCES is live, and there is no public one; set LAKEGRAPH_{name.upper()}"
             )
         try:
-            running: dict[str, str] = json.loads(self.endpoints_file.read_text())
-            return running[name]
-        except (FileNotFoundError, KeyError):
+            return self._running()[name]
+        except KeyError:
             hint = f"start it with `lakegraph sandbox up`, or set LAKEGRAPH_{name.upper()} or LAKEGRAPH_SOURCES=live"
-            raise LakeError(f"{name}: the sandbox is not running under {self.home}; {hint}") from None
+            raise NotConfiguredError(f"{name}: the sandbox is not running under {self.home}; {hint}") from None
+
+    def superset(self) -> SupersetServer:
+        """Where dashboards are imported, and as whom: the Superset that is set, else the running one of this home.
+
+        Raises:
+            NotConfiguredError: none is set and none runs.
+            LakeError: a password is missing.
+        """
+        if self.superset_url is None:
+            return self._superset_here()
+        if self.superset_password is None:
+            raise LakeError(
+                f"superset {self.superset_url}: no password; set LAKEGRAPH_SUPERSET_PASSWORD to that of its user"
+            )
+        return SupersetServer(self.superset_url.rstrip("/"), self.superset_user, self.superset_password)
+
+    def _superset_here(self) -> SupersetServer:
+        """The Superset that `lakegraph superset up` has started; the user and password of another are not its own."""
+        url = self._running().get("superset_url")
+        if url is None:
+            raise NotConfiguredError(
+                f"superset: none runs under {self.home}; start it with `lakegraph superset up`, or set "
+                "LAKEGRAPH_SUPERSET_URL"
+            )
+        try:
+            token = json.loads((self.sandbox_home / "superset.json").read_text())["token"]
+            password = self.superset_password_file.read_text().strip()
+        except FileNotFoundError as error:
+            raise NotConfiguredError(
+                f"superset {url}: {error.filename} is gone; start it again: `lakegraph superset down`, then `up`"
+            ) from None
+        return SupersetServer(url, SUPERSET_ADMIN, SecretStr(password), token)
+
+    @property
+    def superset_database_uri(self) -> SecretStr:
+        """The SQLAlchemy URI under which Superset reads gold: as set, or of the published copy, read-only.
+
+        Raises:
+            NotConfiguredError: none is set, and the target publishes no copy.
+        """
+        if self.superset_database is not None:
+            return self.superset_database
+        if self.target != "local":
+            raise NotConfiguredError(
+                "superset: where it reads gold is not set; set LAKEGRAPH_SUPERSET_DATABASE, as in "
+                "starrocks://user:password@host:9030/default_catalog.bi"
+            )
+        options = f"access_mode=read_only&memory_limit={self.duckdb_memory_limit}"
+        return SecretStr(f"duckdb:///{self.published_path}?{options}")
+
+    @property
+    def superset_reads_starrocks(self) -> bool:
+        """Whether Superset reads gold from StarRocks."""
+        uri = self.superset_database.get_secret_value() if self.superset_database else ""
+        return uri.startswith("starrocks")
+
+    def _running(self) -> dict[str, str]:
+        """The endpoints file: setting name → URL of what runs here."""
+        try:
+            running: dict[str, str] = json.loads(self.endpoints_file.read_text())
+        except FileNotFoundError:
+            return {}
+        return running
 
     def gcp(self) -> GcpTarget:
         """The cloud's part of the settings.

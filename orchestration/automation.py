@@ -28,6 +28,7 @@ _C = dg.AutomationCondition
 _EAGER = _C.eager().without(_C.in_latest_time_window()).without(~_C.any_deps_missing())
 _DEPS_THERE = _C.all_deps_match(~_C.missing() | _C.will_be_requested()).with_label("all_deps_there")
 _CHECKS_PASSED = _C.all_checks_match(_C.check_passed() | _C.will_be_requested(), blocking_only=True)
+_NEW_CODE: dg.AutomationCondition[Any] = _C.code_version_changed()
 _HOURLY, _DAILY = "40 * * * *", "40 4 * * *"
 
 
@@ -39,6 +40,16 @@ def behind_checks(partitions: dg.PartitionsDefinition[Any] | None = None) -> dg.
     """
     return ((_EAGER | _failed(partitions)) & _DEPS_THERE & _C.all_deps_blocking_checks_passed()).with_label(
         "when upstream has changed and its blocking checks have passed; again by the clock after a failure"
+    )
+
+
+def as_code() -> dg.AutomationCondition[Any]:
+    """Renewed when its code has changed, not its data; as `behind_checks` while it is missing or has failed."""
+    news = (_C.missing() & _C.any_deps_updated()) | _NEW_CODE
+    changed = news.since_last_handled() & ~_C.any_deps_in_progress() & ~_C.in_progress()
+    return ((changed | _failed(None)) & _DEPS_THERE & _C.all_deps_blocking_checks_passed()).with_label(
+        "when its code has changed, or it is not there, and upstream's blocking checks have passed; again by the clock "
+        "after a failure"
     )
 
 

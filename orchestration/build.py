@@ -16,8 +16,12 @@ from lake.settings import Target, get_settings
 from orchestration.alerts import build_alert_sensors
 from orchestration.assets.cost import cost
 from orchestration.assets.dbt import dbt_build
+from orchestration.assets.exports import build_exports
 from orchestration.assets.maintenance import maintenance
+from orchestration.assets.readers import build_readers
 from orchestration.assets.serving import kpi_report, published_copy
+from orchestration.assets.starrocks import build_starrocks
+from orchestration.assets.superset import build_superset
 from orchestration.automation import build_automation_sensor
 from orchestration.checks.estimated_cost import build_estimated_cost
 from orchestration.checks.source_freshness import build_source_freshness
@@ -61,7 +65,15 @@ def build_defs(*, resource_overrides: Mapping[str, Any] | None = None) -> dg.Def
     tree = dg.ComponentTree.for_project(Path(__file__).parent)
     source_freshness = build_source_freshness()
     code = dg.Definitions(
-        assets=[*build_infra_assets(), dbt_build, *OF_TARGET[get_settings().target]],
+        assets=[
+            *build_infra_assets(),
+            dbt_build,
+            *OF_TARGET[get_settings().target],
+            build_exports(),
+            build_starrocks(),
+            build_superset(),
+            *build_readers(),
+        ],
         asset_checks=[source_freshness, *(build() for build in CHECKS_OF_TARGET[get_settings().target])],
         schedules=build_schedules(source_freshness, get_settings().target),
         sensors=[build_automation_sensor(), *build_alert_sensors()],

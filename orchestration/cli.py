@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,11 +22,11 @@ from lake.errors import LakeError, one_line
 from lake.settings import Target, get_settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dagster import Definitions
     from rich.console import Console
 
+    from infra_assets.superset.bundle import Tree
+    from lake.settings import Settings
     from orchestration.runner import Summary
 
 app = typer.Typer(
@@ -38,8 +39,12 @@ infra_app = typer.Typer(no_args_is_help=True, help="Infrastructure: what is plan
 sandbox_app = typer.Typer(
     no_args_is_help=True, help="Loopback stand-ins of the source systems, with generated sample data."
 )
+superset_app = typer.Typer(no_args_is_help=True, help="Dashboards: the files of dashboards/ in a running Superset.")
+bi_app = typer.Typer(no_args_is_help=True, help="BI tools: what connects them to gold in BigQuery; docs/bi.md goes on.")
 app.add_typer(infra_app, name="infra")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(superset_app, name="superset")
+app.add_typer(bi_app, name="bi")
 
 
 MAX_PRINTED = 1_000  # rows of a table on the screen
@@ -132,7 +137,8 @@ def materialize(
     publish: Annotated[
         bool,
         typer.Option(
-            help="Also swap in the copy that `lakegraph query` reads; infrastructure that is missing is always made."
+            help="Also swap in the copy that `lakegraph query` reads. Without: tables alone, nothing of `serving`. "
+            "Infrastructure that is missing is always made."
         ),
     ] = True,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of Dagster and dbt.")] = False,
@@ -146,8 +152,8 @@ def materialize(
     from orchestration import runner  # reads the manifest
 
     keys = runner.resolve(select, defs)
-    extra = runner.needed_besides(keys, defs, settings)
-    keys |= extra if publish else {key for key in extra if key != runner.PUBLISH}
+    keys |= runner.needed_besides(keys, defs, settings)
+    keys = keys if publish else runner.without_serving(keys)
     runs, notes = runner.plan_runs(keys, defs, partition, first, last)
     for note in notes:
         typer.echo(note)
@@ -249,21 +255,28 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
             console.print(f"  {severity} {name}: {description}", soft_wrap=True)
     else:
         console.print(f"{summary.checks} checks passed")
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in summary.skipped.items():
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        console.print(f"not done: {names[0]}{more}: {reason}", soft_wrap=True)
     if summary.report:
         console.print(f"report: {summary.report}", soft_wrap=True)
 
 
 @app.command()
 def assets(select: Annotated[str, typer.Option(help="As for materialize.")] = "*") -> None:
-    """List the keys of the graph with their partitions."""
+    """List the keys of the graph with their partitions; `(reads only)`: a tool that nobody here makes."""
     defs = _graph()
     from orchestration import runner  # reads the manifest
     from orchestration.partitions import PARTITIONS
 
     names: dict[Any, str] = {definition: name for name, definition in PARTITIONS.items()}
     graph = defs.resolve_asset_graph()
-    for key in sorted(runner.resolve(select, defs)):
-        name = names.get(graph.get(key).partitions_def)
+    for key in sorted(runner.resolve(select, defs, readers=True)):
+        asset = graph.get(key)
+        name = names.get(asset.partitions_def) if asset.is_materializable else "reads only"
         typer.echo(f"{key.to_user_string()}{f'  ({name})' if name else ''}")
 
 
@@ -396,11 +409,123 @@ def sandbox_env() -> None:
     import shlex
 
     from sandbox import control
-    from sandbox.serving import read_endpoints
+    from sandbox.endpoints import read_endpoints
 
     settings = get_settings()
     for name, value in control.environment(settings, read_endpoints(settings.endpoints_file)).items():
         typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@superset_app.command("up")
+def superset_up(
+    port: Annotated[int, typer.Option(help="Port on loopback; a free one if it is taken, or 0.")] = 8088,
+) -> None:
+    """Install and start a Superset of your own, import the dashboards, and say how to log in."""
+    from infra_assets.superset import validation
+    from sandbox import superset_server
+
+    settings = get_settings()
+    if settings.superset_url:
+        raise LakeError(
+            f"superset: LAKEGRAPH_SUPERSET_URL is {settings.superset_url}; import into that one with "
+            "`lakegraph superset import`, or unset it to start one here"
+        )
+    if settings.superset_database_uri != settings.superset_database and not settings.published_path.exists():
+        raise LakeError(f"superset: nothing is published at {settings.published_path}; run `make demo` first")
+    tree = validation.load()
+    with _console(stderr=True).status("installing and starting Superset"):
+        running = superset_server.up(settings, port=port)
+    failed = _import_dashboards(settings, tree)
+    password = running.password_file.read_text().strip()
+    typer.echo(f"log in as {running.user} with the password {password} (kept in {running.password_file})")
+    typer.echo(f"stop it with `lakegraph superset down`; its log: {running.log}")
+    if failed:
+        raise typer.Exit(1)
+
+
+@superset_app.command("down")
+def superset_down() -> None:
+    """Stop the Superset that `up` started; what is in it stays."""
+    from sandbox import superset_server
+
+    typer.echo("stopped" if superset_server.down(get_settings()) else "was not running")
+
+
+@superset_app.command("import")
+def superset_import() -> None:
+    """Import the dashboards into the Superset that is set, or that runs here; remove what is no longer in the files."""
+    from infra_assets.superset import validation
+
+    if _import_dashboards(get_settings(), validation.load()):
+        raise typer.Exit(1)
+
+
+def _import_dashboards(settings: "Settings", tree: "Tree") -> bool:
+    """Import, and ask every dataset; whether one failed to answer."""
+    from infra_assets.superset.client import connect
+
+    with connect(settings) as superset:
+        pruned = superset.deploy(tree)
+        answers = superset.answers(tree.datasets)
+        shown = {dashboard.title: superset.show(dashboard.slug) for dashboard in tree.dashboards}
+    failed = [answer for answer in answers if answer.error]
+    if failed:
+        sys.stderr.write(f"error: {len(failed)} of {len(answers)} datasets do not answer\n")
+        for answer in failed:
+            sys.stderr.write(f"{answer.relation}: {answer.error}\n")
+    for path in pruned.removed:
+        typer.echo(f"removed {path}: it is no longer in the files")
+    for path in pruned.kept:
+        typer.echo(f"kept {path}, which is no longer in the files")
+    for title, one in shown.items():
+        typer.echo(f"{title}: {one.url} ({len(one.charts)} charts)")
+    return bool(failed)
+
+
+@bi_app.command("powerbi")
+def bi_powerbi(
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write; Power BI Desktop opens it if it ends in .pbids. Else it is printed."),
+    ] = None,
+    mode: Annotated[
+        Literal["Import", "DirectQuery"],
+        typer.Option(help="Import copies tables into the model; DirectQuery asks BigQuery at each look."),
+    ] = "Import",
+) -> None:
+    """Make Power BI's data source file of the project, to open Get Data at BigQuery (docs/bi.md: untried). It holds no
+    credentials.
+    """
+    from infra_assets.bi import pbids
+
+    text = pbids(get_settings().gcp().project, mode)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LakeError(f"{output}: cannot be written: {error.strerror}") from error
+    typer.echo(f"wrote {output}")
+
+
+@bi_app.command("looker")
+def bi_looker(
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TABLE]...", help="As in shop_orders_daily; without any, all of gold."),
+    ] = None,
+) -> None:
+    """Print a link for each table, of all of gold if none is named, that opens a new report on it in Looker Studio."""
+    from infra_assets.bi import looker_studio_url
+    from orchestration import project
+
+    target = get_settings().gcp()
+    project.prepare()  # before anything is imported that reads the manifest
+    from orchestration.served import named, served_tables
+
+    for one in named(tables or (), served_tables()):
+        typer.echo(looker_studio_url(target, one.table))
 
 
 @app.command()

@@ -15,7 +15,9 @@ from dlt_sources.files import redact
 from dlt_sources.shop import mongo_of
 from infra_assets import check_access, resources
 from infra_assets.plan import plan_all
-from lake.errors import LakeError
+from infra_assets.starrocks.client import LEAST_RELEASE, StarRocks, is_too_old
+from infra_assets.superset.client import connect
+from lake.errors import LakeError, one_line
 from lake.settings import Endpoint, Settings, Target
 
 PYTHONS = (3, 11), (3, 14)
@@ -31,6 +33,7 @@ PACKAGES = (
     "pyarrow",
 )
 FREE_BYTES = 2 << 30
+SOURCES: tuple[Endpoint, ...] = tuple(name for name in get_args(Endpoint) if name != "starrocks")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def examine(settings: Settings, emulator: Callable[[], tuple[bool, str]] | None 
         _disk(settings),
         *_sources(settings),
         *_TARGETS[settings.target](settings),
+        _starrocks(settings),
+        _superset(settings),
         _browser(),
         *([Finding("bigquery emulator", *emulator(), needed=False)] if emulator else []),
     ]
@@ -101,7 +106,7 @@ def _disk(settings: Settings) -> Finding:
 
 def _sources(settings: Settings) -> list[Finding]:
     findings = []
-    for name in get_args(Endpoint):
+    for name in SOURCES:
         try:
             where = mongo_of(settings).hosts if name == "shop_mongodb" else redact(settings.endpoint(name))
             findings.append(Finding(name, True, where))
@@ -109,6 +114,33 @@ def _sources(settings: Settings) -> list[Finding]:
             needed = settings.sources == "sandbox" or not name.startswith("shop_")  # who has no shop needs none
             findings.append(Finding(name, False, str(error).removeprefix(f"{name}: "), needed))
     return findings
+
+
+def _starrocks(settings: Settings) -> Finding:
+    """Where gold is served; without it, it is exported and registered nowhere."""
+    name = "starrocks"
+    try:
+        server = StarRocks.from_settings(settings)
+        ((version,),) = server.query("SELECT current_version()")
+    except LakeError as error:
+        return Finding(name, False, str(error).removeprefix(f"{name}: "), needed=False)
+    if is_too_old(version):
+        least = ".".join(map(str, LEAST_RELEASE))
+        return Finding(
+            name, False, f"{server.address}, version {version}; {least} is the least that works", needed=False
+        )
+    return Finding(name, True, f"{server.address}, version {version}")
+
+
+def _superset(settings: Settings) -> Finding:
+    """Where dashboards are imported; without it, they are files."""
+    name = "superset"
+    try:
+        with connect(settings):
+            pass
+    except LakeError as error:
+        return Finding(name, False, one_line(error).removeprefix(f"{name}: "), needed=False)
+    return Finding(name, True, settings.superset().url)
 
 
 def _embedded(_settings: Settings) -> list[Finding]:

@@ -27,6 +27,7 @@ from lake.errors import LakeError
 from lake.settings import Settings, Target
 from orchestration.checks.source_freshness import CHECK as SOURCE_FRESHNESS
 from orchestration.liveness import bury_dead_runs, process_tag
+from orchestration.observations import why_skipped
 from orchestration.partitions import HOURLY, RANGE_END, RANGE_START, is_month, range_tags, span_of, span_of_range
 from orchestration.project import ROOT
 
@@ -37,7 +38,8 @@ SYNTAX = re.compile(r"[:+()\"]|\b(?:and|or|not)\b")
 LINEAGE = re.compile(r"(?=.*\+)(\+?)([\w/*-]+)(\+?)")
 INFRA_PENDING = "infra"
 PUBLISHES: tuple[Target, ...] = ("local",)  # targets whose readers have a copy of their own
-PUBLISH = dg.AssetKey(["serving", "duckdb"])
+SERVING = "serving"
+PUBLISH = dg.AssetKey([SERVING, "duckdb"])
 MODELS = ("silver/", "gold/")  # what dbt builds
 POLL_SECONDS = 0.3
 
@@ -75,6 +77,7 @@ class Summary:
         cause: the first failure's cause in one line, "" if there is none.
         rows: a line for each materialised asset.
         lacking: assets that were not materialised, or that a blocking check has refused.
+        skipped: assets that were left alone as a system that they need is not set, with what to set.
         failed_checks: (check, severity, description).
         checks: number of checks that ran.
         seconds: duration.
@@ -92,6 +95,7 @@ class Summary:
     seconds: float
     peak_mb: tuple[float, float]
     report: str | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_half_built(self) -> bool:
@@ -130,14 +134,19 @@ def parse_selection(text: str) -> dg.AssetSelection:
         if SYNTAX.search(text) or ((len(words) == 1 and "*" not in text.strip("*")) and text.strip("*") == text):
             return dg.AssetSelection.from_string(text)
         if words == ["*"]:
-            return dg.AssetSelection.all()
+            return dg.AssetSelection.all(include_sources=True)
         return dg.AssetSelection.from_string(" or ".join(f'key:"{word}"' for word in words))
     except DagsterError as error:
         raise LakeError(f"--select {text!r}: {str(error).splitlines()[0]}") from error
 
 
-def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
+def resolve(text: str, defs: dg.Definitions, *, readers: bool = False) -> set[dg.AssetKey]:
     """The keys that `text` selects.
+
+    Args:
+        text: see `parse_selection`.
+        defs: the graph.
+        readers: also those of the tools that only read gold, which nobody here makes.
 
     Raises:
         LakeError: none, or a key that does not exist.
@@ -146,7 +155,7 @@ def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
 
     words = text.split()
     if len(words) > 1 and not SYNTAX.search(text):  # each must select something: a misspelt one is not left out
-        return {key for word in words for key in resolve(word, defs)}
+        return {key for word in words for key in resolve(word, defs, readers=readers)}
     graph = defs.resolve_asset_graph()
     try:
         keys = parse_selection(text).resolve(graph)
@@ -157,9 +166,12 @@ def resolve(text: str, defs: dg.Definitions) -> set[dg.AssetKey]:
         raise LakeError(
             f"--select {text!r}: there is no such asset; `lakegraph assets` lists all keys{hint}"
         ) from error
-    if not keys:
+    ours = {key for key in keys if readers or graph.get(key).is_materializable}
+    if keys and not ours:
+        raise LakeError(f"--select {text!r}: {min(keys).to_user_string()} only reads gold, and is not made here")
+    if not ours:
         raise LakeError(f"--select {text!r} selects nothing; `lakegraph assets` lists all keys")
-    return set(keys)
+    return ours
 
 
 def needed_besides(keys: set[dg.AssetKey], defs: dg.Definitions, settings: Settings) -> set[dg.AssetKey]:
@@ -169,9 +181,21 @@ def needed_besides(keys: set[dg.AssetKey], defs: dg.Definitions, settings: Setti
     from infra_assets import resources
 
     extra = {dg.AssetKey([INFRA_PENDING, r.name]) for r in resources(settings) if _is_pending(r)}
-    if any(key.path[0] in LAYERS for key in keys):
+    if makes_tables(keys):
         extra.add(PUBLISH)
     return (extra & defs.resolve_asset_graph().get_all_asset_keys()) - keys
+
+
+def makes_tables(keys: set[dg.AssetKey]) -> bool:
+    """Whether there is a table among what is made: what is served would be of another state without it."""
+    return any(key.path[0] in LAYERS for key in keys)
+
+
+def without_serving(keys: set[dg.AssetKey]) -> set[dg.AssetKey]:
+    """`keys` without what readers get, where tables are made: `*green*` selects a table and its export, which would be
+    of the copy that was published before it.
+    """
+    return {key for key in keys if key.path[0] != SERVING} if makes_tables(keys) else keys
 
 
 def _for_one_run(defs: dg.Definitions, keys: set[dg.AssetKey]) -> dg.Definitions:
@@ -263,12 +287,13 @@ def plan_runs(
 def _with_plain(
     runs: list[PlannedRun], plain: set[dg.AssetKey], left_out: set[dg.AssetKey], graph: Any
 ) -> list[PlannedRun]:
-    """`runs` with the assets that have no partitions: each in the last run that makes what it rests on. The published
-    copy is in each of those, for a run's summary tells what silver says, and reads it there.
+    """`runs` with the assets that have no partitions: each in the last run that makes what it rests on, whatever else
+    the published copy holds. The copy itself is in each of those, for a run's summary tells what silver says, and reads
+    it there.
     """
     placed: list[set[dg.AssetKey]] = [set() for _ in runs]
     for asset in plain:
-        above = _upstream(graph, asset, ())
+        above = _upstream(graph, asset, () if asset == PUBLISH else (PUBLISH,)) - {PUBLISH}
         rests_on = [number for number, run in enumerate(runs) if above & run.keys]
         if asset.path[0] == INFRA_PENDING:
             placed[0].add(asset)
@@ -438,10 +463,8 @@ def _summarise(
     rows: dict[str, AssetRow] = {}
     failed, checks, cause = [], 0, ""
     refused: set[dg.AssetKey] = set()
-    for entry in instance.all_logs(run_id):
-        event = entry.dagster_event
-        if event is None:
-            continue
+    events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
+    for event in events:
         if event.event_type == Kind.ASSET_MATERIALIZATION and event.asset_key:
             name = event.asset_key.to_user_string()
             metadata = event.step_materialization_data.materialization.metadata
@@ -460,12 +483,14 @@ def _summarise(
         elif event.event_type == Kind.RUN_FAILURE and not cause:
             cause = event.message or "the run failed"
     _accounts(rows, settings, tags)
+    skipped = dict(_skipped(events))
     left_out = {key for key in keys if key.to_user_string() not in rows}
-    if success and left_out:
-        cause = f"{min(left_out).to_user_string()}: was selected, and the run has not materialized it"
+    unexplained = {key for key in left_out if key.to_user_string() not in skipped}
+    if success and unexplained:
+        cause = f"{min(unexplained).to_user_string()}: was selected, and the run has not materialized it"
     return Summary(
         run_id,
-        success and not left_out,
+        success and not unexplained,
         cause,
         list(rows.values()),
         frozenset(left_out | refused),
@@ -474,7 +499,17 @@ def _summarise(
         seconds,
         _peak_mb(),
         str(settings.reports / "kpi.html") if "serving/kpi_report" in rows else None,
+        skipped,
     )
+
+
+def _skipped(events: Sequence[dg.DagsterEvent]) -> Iterator[tuple[str, str]]:
+    """Assets that were left alone, and why."""
+    for event in events:
+        if event.is_asset_observation and event.asset_key:
+            reason = why_skipped(event.asset_observation_data.asset_observation)
+            if reason:
+                yield event.asset_key.to_user_string(), reason
 
 
 def _row(name: str, metadata: Any, before: AssetRow | None) -> AssetRow:

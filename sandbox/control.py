@@ -1,9 +1,9 @@
 """Start, find and stop the sandbox's processes: a registry of stand-ins, and `up`, `down`, `status` over it.
 
 What belongs here: the life of a stand-in's process, whatever it plays, and the environment variables that lead the
-official clients to it. What does not: what it plays (`sandbox.server`, `sandbox.mongodb`, `sandbox.s3`, `sandbox.gcp`,
-`sandbox/bigquery`) and the data it serves (`sandbox.tlc`, `sandbox.shop`). A further one joins by an entry in
-`STAND_INS`.
+official clients to it. What does not: what it plays (`sandbox.server`, `sandbox.mongodb`, `sandbox.s3`,
+`sandbox.starrocks`, `sandbox.gcp`, `sandbox/bigquery`) and the data it serves (`sandbox.tlc`, `sandbox.shop`). Another
+joins by an entry in `STAND_INS`.
 
 A process is ours if its record (`<sandbox_home>/<name>.json`) has both its id and its start time, so that an
 id the system gave to another process is never taken for ours, nor killed. It is up once `/health` gives the
@@ -31,7 +31,7 @@ import psutil
 from lake.errors import LakeError
 from lake.settings import Settings, Target
 from sandbox import emulators, tlc
-from sandbox.serving import read_endpoints, withdraw
+from sandbox.endpoints import read_endpoints, withdraw
 
 State = Literal["running", "stopped", "foreign"]
 
@@ -70,6 +70,7 @@ class StandIn:
         target: it is started for this target only; None: for every one.
         start_seconds: how long it may take to answer; None: `START_SECONDS`.
         variables: environment variables of its process, beside our own.
+        command_line: the part of `lakegraph` that starts and stops it.
     """
 
     name: str
@@ -80,6 +81,7 @@ class StandIn:
     target: Target | None = None
     start_seconds: float | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    command_line: str = "sandbox"
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,9 @@ STAND_INS: tuple[StandIn, ...] = (
     # those of the shop make their data themselves, beside the making of the sources'
     StandIn("mongodb", ("shop_mongodb",), "shop_mongodb", _prepare_nothing, _module("sandbox.mongodb")),
     StandIn("s3", ("shop_s3",), "shop_s3", _prepare_nothing, _module("sandbox.s3")),
+    StandIn(
+        "starrocks", ("starrocks", "starrocks_http"), "starrocks_http", _prepare_nothing, _module("sandbox.starrocks")
+    ),
     StandIn("sources", ("tlc_base", "users_api"), "users_api", _prepare_sources, _module("sandbox.server")),
     StandIn(
         "gcp",
@@ -201,15 +206,32 @@ def up(
         LakeError: a stand-in ends or stays silent while it starts, another process answers in its place, a month
             is not one, or there is no Python for the BigQuery emulator.
     """
+    wanted = [stand_in for stand_in in STAND_INS if stand_in.target in {None, target}]
+    return start(settings, wanted, Sample(months, rows))
+
+
+def start(settings: Settings, stand_ins: Sequence[StandIn], sample: Sample) -> dict[str, str]:
+    """`up` for these alone; see there.
+
+    Args:
+        settings: says where the sandbox's folder is.
+        stand_ins: started beside each other.
+        sample: the data to have at hand.
+
+    Returns:
+        The endpoints of all that runs: setting name → URL.
+
+    Raises:
+        LakeError: see `up`.
+    """
     with _lock(settings):
         launched: list[_Launched] = []
         try:
-            for stand_in in STAND_INS:
-                if stand_in.target in {None, target}:
-                    stand_in.prepare(settings, Sample(months, rows))
-                    if one := _launch(settings, stand_in):
-                        launched.append(one)
-                        _remember(settings, one)
+            for stand_in in stand_ins:
+                stand_in.prepare(settings, sample)
+                if one := _launch(settings, stand_in):
+                    launched.append(one)
+                    _remember(settings, one)
             for one in launched:  # they start beside each other
                 _await_health(settings, one)
         except BaseException:
@@ -235,8 +257,17 @@ def down(settings: Settings) -> bool:
     Raises:
         LakeError: a process outlives even SIGKILL.
     """
+    return stop(settings, STAND_INS)
+
+
+def stop(settings: Settings, stand_ins: Sequence[StandIn]) -> bool:
+    """`down` for these alone; see there.
+
+    Raises:
+        LakeError: a process outlives even SIGKILL.
+    """
     with _lock(settings):
-        stopped = [_stop(settings, stand_in) for stand_in in reversed(STAND_INS)]
+        stopped = [_stop(settings, stand_in) for stand_in in reversed(stand_ins)]
     return any(stopped)
 
 
@@ -250,7 +281,7 @@ def status(settings: Settings) -> list[ServiceStatus]:
         One status for each stand-in; one of a target is left out if nothing is known of it here.
     """
     return [
-        _status(settings, stand_in)
+        look(settings, stand_in)
         for stand_in in STAND_INS
         if stand_in.target is None or _record(settings, stand_in) or _url(settings, stand_in)
     ]
@@ -295,10 +326,12 @@ def environment(
     }
 
 
-def _status(settings: Settings, stand_in: StandIn) -> ServiceStatus:
+def look(settings: Settings, stand_in: StandIn) -> ServiceStatus:
+    """What one stand-in is doing; changes nothing."""
     name, record, url = stand_in.name, _record(settings, stand_in), _url(settings, stand_in)
     if record and _alive(record):
-        return ServiceStatus(name, url, record.pid, "running")
+        address = read_endpoints(settings.endpoints_file).get(stand_in.endpoints[0])
+        return ServiceStatus(name, address, record.pid, "running")
     if url and (answer := _health(url)):
         pid = answer.get("pid")
         return ServiceStatus(name, url, pid if isinstance(pid, int) else None, "foreign")
@@ -316,7 +349,7 @@ def _launch(settings: Settings, stand_in: StandIn) -> _Launched | None:
             return None
         raise LakeError(
             f"sandbox {stand_in.name}: process {record.pid} runs but does not answer at {url}; "
-            "stop it with `lakegraph sandbox down`"
+            f"stop it with `lakegraph {stand_in.command_line} down`"
         )
     if answer:
         raise LakeError(

@@ -1,27 +1,19 @@
-"""The environment that the BigQuery emulator runs in: finding a Python 3.13, and installing the pinned packages.
+"""The environment that the BigQuery emulator runs in: finding a Python 3.13 to make it with.
 
-What belongs here: the search for an interpreter and the life of `.venv-bigquery`. What does not: the emulator itself
-(`sandbox/bigquery/emulator.py`, which runs in that environment) and its process (`sandbox.control`).
-
-The environment is one for the project and is kept: its folder is named by the hash of the requirements, so that other
-requirements make another one, and a process that waits for the lock finds it made.
+What belongs here: the search for an interpreter, and which packages are installed where. What does not: making the
+environment (`sandbox.environments`), the emulator itself (`sandbox/bigquery/emulator.py`, which runs in it) and its
+process (`sandbox.control`).
 """
 
-import fcntl
-import hashlib
 import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lake.errors import LakeError
+from sandbox.environments import INSTALL_SECONDS, PROJECT, Environment, find_uv, output
 
-PROJECT = Path(__file__).parents[1]
 LAUNCHER = PROJECT / "sandbox" / "bigquery" / "emulator.py"
 REQUIREMENTS = LAUNCHER.with_name("requirements.txt")
 ENVIRONMENTS = PROJECT / ".venv-bigquery"
@@ -29,8 +21,6 @@ WANTED = "3.13"
 RELEASE = re.compile(re.escape(WANTED) + r"(\.\d+)?")  # not 3.13.1t, which has no wheels
 VARIABLE = "LAKEGRAPH_PYTHON313"
 PROBE = "import sys, sysconfig; print('%d.%d' % sys.version_info[:2], sysconfig.get_config_var('Py_GIL_DISABLED') or 0)"
-PROBE_SECONDS = 20.0
-INSTALL_SECONDS = 900.0
 REMEDY = (
     f"get one with `pyenv install {WANTED}` or `uv python install {WANTED}`, or set {VARIABLE} to the path of one; "
     "only the target gcp on this machine needs it"
@@ -90,25 +80,19 @@ def find(environ: Mapping[str, str] = os.environ, *, download: bool = False) -> 
 
 
 def _candidates(environ: Mapping[str, str], *, download: bool) -> Iterator[Path]:
-    root = environ.get("PYENV_ROOT") or _output("pyenv", "root") or Path.home() / ".pyenv"
+    root = environ.get("PYENV_ROOT") or output("pyenv", "root") or Path.home() / ".pyenv"
     versions = Path(root) / "versions"
     if versions.is_dir():
         yield from in_pyenv(versions.iterdir())
     uv = find_uv()
     if uv is None:
         return
-    if known := _output(uv, "python", "find", WANTED):
+    if known := output(uv, "python", "find", WANTED):
         yield Path(known)
     if download:
-        _output(uv, "python", "install", "--quiet", WANTED, seconds=INSTALL_SECONDS)
-    if managed := _output(uv, "python", "find", "--managed-python", WANTED):
+        output(uv, "python", "install", "--quiet", WANTED, seconds=INSTALL_SECONDS)
+    if managed := output(uv, "python", "find", "--managed-python", WANTED):
         yield Path(managed)
-
-
-def find_uv() -> str | None:
-    """The `uv` beside our own interpreter, else the one on the path."""
-    beside = Path(sys.executable).with_name("uv")
-    return str(beside) if beside.exists() else shutil.which("uv")
 
 
 def look() -> Found:
@@ -117,9 +101,9 @@ def look() -> Found:
     Raises:
         NoPythonError: see `find`.
     """
-    python = _environment() / "bin" / "python"
-    if python.exists():
-        return Found(python, True)
+    environment = _environment()
+    if environment.ready:
+        return Found(environment.python, True)
     return Found(find(), False)
 
 
@@ -144,69 +128,19 @@ def ensure() -> Path:
         NoPythonError: there is no Python 3.13 and none can be downloaded.
         LakeError: the packages cannot be installed.
     """
-    environment = _environment()
-    python = environment / "bin" / "python"
-    with _lock(ENVIRONMENTS):
-        if python.exists():
-            return python
-        uv = find_uv()
-        if uv is None:
-            raise LakeError("BigQuery emulator: no `uv` to make its environment with; run `make setup`")
-        base = find(download=True)
-        if base is None:
-            raise NoPythonError(f"BigQuery emulator: no Python {WANTED} found or downloaded; {REMEDY}")
-        partial = ENVIRONMENTS / "partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        _run(uv, "venv", "--quiet", "--relocatable", "--python", str(base), str(partial))
-        _run(uv, "pip", "install", "--quiet", "--python", str(partial / "bin/python"), "-r", str(REQUIREMENTS))
-        for outdated in [path for path in ENVIRONMENTS.iterdir() if path.is_dir() and path != partial]:
-            shutil.rmtree(outdated, ignore_errors=True)
-        partial.replace(environment)
-    return python
+    return _environment().ensure(_base)
 
 
-def _environment() -> Path:
-    return ENVIRONMENTS / hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
+def _environment() -> Environment:
+    return Environment("BigQuery emulator", REQUIREMENTS, ENVIRONMENTS)
+
+
+def _base() -> Path:
+    base = find(download=True)
+    if base is None:
+        raise NoPythonError(f"BigQuery emulator: no Python {WANTED} found or downloaded; {REMEDY}")
+    return base
 
 
 def _probe(python: Path) -> str | None:
-    return _output(str(python), "-I", "-c", PROBE)
-
-
-def _output(*command: str, seconds: float = PROBE_SECONDS) -> str | None:
-    """What a command prints; None if it is not there, fails or takes too long."""
-    try:
-        done = subprocess.run(  # noqa: S603 - our own commands
-            command, capture_output=True, text=True, check=True, timeout=seconds, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
-
-
-def _run(*command: str) -> None:
-    try:
-        subprocess.run(  # noqa: S603 - our own commands
-            command, capture_output=True, text=True, check=True, timeout=INSTALL_SECONDS, stdin=subprocess.DEVNULL
-        )
-    except subprocess.CalledProcessError as error:
-        reason = (error.stderr.strip().splitlines() or ["no reason given"])[0]
-        raise LakeError(
-            f"BigQuery emulator: `{' '.join(command[:3])} …` failed: {reason}; is the package index reachable?"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise LakeError(
-            f"BigQuery emulator: `{' '.join(command[:3])} …` did not end within {INSTALL_SECONDS:.0f} s"
-        ) from error
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One process at a time makes the environment; another waits."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+    return output(str(python), "-I", "-c", PROBE)

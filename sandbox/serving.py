@@ -2,17 +2,15 @@
 
 What belongs here: how any stand-in listens, is announced in the endpoints file, says who it is, and is started and
 stopped, be it as a process or in a thread for tests. What does not: what is served (`sandbox.server`, `sandbox.gcp`),
-and the life of the processes as seen from outside (`sandbox.control`). The socket listens before its address is told
-to anyone, so that nobody has to wait and try again.
+the endpoints file itself (`sandbox.endpoints`), and the life of the processes as seen from outside
+(`sandbox.control`). The socket listens before its address is told to anyone, so that nobody has to wait and try again.
 """
 
 import argparse
-import fcntl
-import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from os import getpid
 from pathlib import Path
 from typing import Self
@@ -26,6 +24,7 @@ from starlette.types import ASGIApp
 
 from lake.errors import LakeError
 from lake.settings import Settings
+from sandbox.endpoints import publish, withdraw
 
 HOST = "127.0.0.1"
 GRACE_SECONDS = 2  # what a request under way gets to end when the server stops
@@ -103,50 +102,6 @@ async def announced(path: Path, endpoints: Mapping[str, str]) -> AsyncIterator[N
         yield
     finally:
         withdraw(path, endpoints)
-
-
-def publish(path: Path, endpoints: Mapping[str, str]) -> None:
-    """Add `endpoints` (setting name → URL) to the endpoints file, replaced whole; others' entries stay."""
-    with _alone(path):
-        _rewrite(path, {**read_endpoints(path), **endpoints})
-
-
-def withdraw(path: Path, endpoints: Mapping[str, str]) -> None:
-    """Take `endpoints` out of the endpoints file where their URL is still the same; an empty file is removed."""
-    if not path.exists():
-        return
-    with _alone(path):
-        before = read_endpoints(path)
-        after = dict(before.items() - endpoints.items())
-        if after != before:
-            _rewrite(path, after)
-
-
-def read_endpoints(path: Path) -> dict[str, str]:
-    """The endpoints file as it stands: setting name → URL; empty if there is none."""
-    try:
-        endpoints: dict[str, str] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    return endpoints
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time changes the endpoints file: stand-ins start and stop beside each other."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _rewrite(path: Path, endpoints: Mapping[str, str]) -> None:
-    if not endpoints:
-        path.unlink(missing_ok=True)
-        return
-    partial = path.with_name(f".{path.name}.{getpid()}.partial")
-    partial.write_text(json.dumps(endpoints, indent=2, sort_keys=True) + "\n")
-    partial.replace(path)
 
 
 def command_line(description: str, serve: Callable[..., None]) -> None:

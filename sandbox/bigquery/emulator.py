@@ -19,33 +19,39 @@ import re
 import socket
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 from duckdb_extensions import import_extension
 
+sys.modules["pandas"] = None  # DuckDB looks for it whenever a query has parameters, and it is not here
+
 for _extension in ("icu", "spatial", "ducklake"):  # from wheels: DuckDB would download them when first used
     import_extension(_extension)
 
+import duckdb  # noqa: E402
 import local_bigquery.api.jobs as api_jobs  # noqa: E402 - it loads the extensions
 import sqlglot  # noqa: E402
 import uvicorn  # noqa: E402
 from fastapi.routing import APIRoute  # noqa: E402
 from local_bigquery.app import app  # noqa: E402
-from local_bigquery.catalog import names, tables  # noqa: E402
+from local_bigquery.catalog import datasets, metadata, names, row_access, tabledata, tables  # noqa: E402
 from local_bigquery.engine import database, types  # noqa: E402
-from local_bigquery.errors import STATUSES, BigQueryError, already_exists  # noqa: E402
+from local_bigquery.errors import STATUSES, BigQueryError, already_exists, not_found  # noqa: E402
 from local_bigquery.jobs import load, query, runner, storage  # noqa: E402
 from local_bigquery.models import JobConfigurationLoad, JobStatistics2, Table, TableFieldSchema  # noqa: E402
 from local_bigquery.settings import settings  # noqa: E402
 from local_bigquery.sql import script, translate  # noqa: E402
 from local_bigquery.sql.dialect import BigQueryDialect  # noqa: E402
-from local_bigquery.sql.rules import information_schema  # noqa: E402
+from local_bigquery.sql.rules import information_schema, partitions  # noqa: E402
 from sqlglot import exp  # noqa: E402
 
 HOST = "127.0.0.1"
@@ -286,6 +292,171 @@ def _external(reference, body, translate_view):
         read_external(cursor, reference, configuration, create if declared else None)
 
 
+# -- the catalog, remembered
+
+
+class Remembered:
+    """Answers, each with the version of what was asked at the time; another version, and it is asked again.
+
+    The version is read before the question is asked, so that an answer may be younger than its version, never older.
+    """
+
+    MOST = 10_000
+
+    def __init__(self):
+        self._answers = {}
+
+    def ask(self, key, version, find):
+        """The answer to `key` at `version`, from `find` if it is not known."""
+        known = self._answers.get(key)
+        if known is None or known[0] != version:
+            if len(self._answers) >= self.MOST:
+                self._answers.clear()
+            known = self._answers[key] = (version, find())
+        return known[1]
+
+
+class Resources:
+    """What is stored of datasets, tables, policies: read through here, and written, so that each write is a version."""
+
+    def __init__(self):
+        self._remembered, self._writes, self._lock = Remembered(), 0, threading.Lock()
+
+    def fetch(self, sql, params=None):
+        """As `database.fetch`."""
+        return self._remembered.ask((sql, *(params or ())), self._writes, lambda: database.fetch(sql, params))
+
+    def execute(self, sql, params=None):
+        """As `database.execute`."""
+        try:
+            database.execute(sql, params)
+        finally:
+            with self._lock:
+                self._writes += 1
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What a DuckLake holds, by its own tables.
+
+    Attributes:
+        objects: dataset → its tables and views with kind and rows, by name.
+        required: columns that may not be null, by dataset and table.
+        hidden: tables with the column of the ingestion time, as dataset and table.
+    """
+
+    objects: Mapping[str, list[tuple[str, str, int]]]
+    required: Mapping[tuple[str, str], set[str]]
+    hidden: set[tuple[str, str]]
+
+
+OBJECTS = """
+SELECT schema_name, table_name, 'TABLE', coalesce(record_count, 0) FROM {lake}.ducklake_schema AS s
+JOIN {lake}.ducklake_table AS t USING (schema_id) LEFT JOIN {lake}.ducklake_table_stats USING (table_id)
+WHERE s.end_snapshot IS NULL AND t.end_snapshot IS NULL
+UNION ALL
+SELECT schema_name, view_name, 'VIEW', 0 FROM {lake}.ducklake_schema AS s
+JOIN {lake}.ducklake_view AS v USING (schema_id)
+WHERE s.end_snapshot IS NULL AND v.end_snapshot IS NULL
+UNION ALL
+SELECT schema_name, NULL, NULL, NULL FROM {lake}.ducklake_schema WHERE end_snapshot IS NULL
+ORDER BY 1, 2
+"""
+SPECIAL_COLUMNS = """
+SELECT schema_name, table_name, column_name, nulls_allowed FROM {lake}.ducklake_column AS c
+JOIN {lake}.ducklake_table AS t USING (table_id) JOIN {lake}.ducklake_schema AS s USING (schema_id)
+WHERE c.end_snapshot IS NULL AND t.end_snapshot IS NULL AND s.end_snapshot IS NULL
+AND parent_column IS NULL AND (NOT nulls_allowed OR column_name = ?)
+"""
+VERSION = "SELECT max(snapshot_id), max(schema_version) FROM {lake}.ducklake_snapshot"
+
+_catalogs, _columns_known = Remembered(), Remembered()
+_objects, _columns, _dataset_exists, _hidden = database.objects, tables.columns, datasets.exists, partitions._hidden
+
+
+def lake_version(project):
+    """A lake's snapshot and the version of its schema, which any connection's commit changes; None: no such lake."""
+    if project not in database._attached:
+        return None
+    lake = database.quote(f"__ducklake_metadata_{project}", "main")
+    return database.fetch(VERSION.format(lake=lake))[0]
+
+
+def catalog(project, version):
+    """The catalog of a project's lake: read anew after each commit, not for each question about a table."""
+
+    def read():
+        lake, held, required, hidden = database.quote(f"__ducklake_metadata_{project}", "main"), {}, {}, set()
+        with database.cursor() as cursor:
+            cursor.execute("BEGIN")
+            found = cursor.execute(OBJECTS.format(lake=lake)).fetchall()
+            special = cursor.execute(SPECIAL_COLUMNS.format(lake=lake), [tables.INGESTION_TIME]).fetchall()
+            cursor.execute("COMMIT")
+        for dataset, *row in found:
+            listed = held.setdefault(dataset, [])
+            if row[0] is not None:
+                listed.append(tuple(row))
+        for dataset, table, column, nullable in special:
+            if column == tables.INGESTION_TIME:
+                hidden.add((dataset, table))
+            if not nullable:
+                required.setdefault((dataset, table), set()).add(column)
+        return Catalog(held, required, hidden)
+
+    return _catalogs.ask(project, version, read)
+
+
+def objects(project, dataset, table=None):
+    """As `database.objects`, which enumerates every table of every database for each question."""
+    if version := lake_version(project):
+        listed = catalog(project, version).objects.get(dataset, [])
+        return [row for row in listed if table in {None, row[0]}]
+    if dataset != tables.RESULTS or table is None:
+        return _objects(project, dataset, table)
+    try:
+        return [
+            (table, "TABLE", database.fetch(f"SELECT count(*) FROM {database.quote(project, dataset, table)}")[0][0])
+        ]
+    except duckdb.CatalogException:
+        return []
+
+
+def columns(project, dataset, table):
+    """As `tables.columns`; a result's columns are all nullable."""
+    version = None if dataset == tables.RESULTS else lake_version(project)
+    if version is None and dataset != tables.RESULTS:
+        return _columns(project, dataset, table)
+
+    def read():
+        required = catalog(project, version).required.get((dataset, table), ()) if version else ()
+        with database.cursor() as cursor:
+            try:
+                relation = cursor.sql(f"SELECT * FROM {tables.name(project, dataset, table)} LIMIT 0")
+            except duckdb.CatalogException:
+                raise not_found("Table", names.label(project, dataset, table)) from None
+            return [
+                types.field(column, kind, column in required)
+                for column, kind in zip(relation.columns, relation.types, strict=True)
+                if column != tables.INGESTION_TIME or dataset == tables.RESULTS
+            ]
+
+    return list(_columns_known.ask((project, dataset, table), version[1], read)) if version else read()
+
+
+def dataset_exists(project, dataset):
+    """As `datasets.exists`."""
+    version = lake_version(project)
+    return dataset in catalog(project, version).objects if version else _dataset_exists(project, dataset)
+
+
+def has_hidden(table):
+    """As `partitions._hidden`: whether a table in SQL has the column of the ingestion time."""
+    if not (table.catalog and table.db) or not isinstance(table.this, exp.Identifier):
+        return False
+    version = lake_version(table.catalog)
+    return (table.db, table.name) in catalog(table.catalog, version).hidden if version else _hidden(table)
+
+
 # -- statements that the emulator does not know
 
 NAME = r"(?:`[^`]+`|[\w-]+)(?:\s*\.\s*(?:`[^`]+`|[\w-]+))*"
@@ -523,13 +694,30 @@ def counted_statement(cursor, tree, context, destination, config, dry_run, isola
     )
 
 
+class FreshCursor:
+    """A cursor just opened: it has no temporary tables, which each query looks for first, among all tables."""
+
+    def __init__(self, cursor):
+        self._cursor = cursor
+
+    def __getattr__(self, name):
+        return getattr(self._cursor, name)
+
+    def sql(self, text, **options):
+        """As the cursor's."""
+        return self._cursor.sql(NO_NAMES if text == TEMPORARY else text, **options)
+
+
 _execute = query.execute
+TEMPORARY = "SELECT table_name FROM duckdb_tables() WHERE temporary"
+NO_NAMES = "SELECT '' AS table_name WHERE false"
 COUNTS = ("totalBytesProcessed", "totalBytesBilled", "totalSlotMs")
 
 
-def counted_execute(*arguments, **options):
+def counted_execute(cursor, *arguments, session=None, **options):
     """Run a query job; a script's counts are the sums of its statements'."""
-    statistics, children, destination = _execute(*arguments, **options)
+    cursor = cursor if session else FreshCursor(cursor)
+    statistics, children, destination = _execute(cursor, *arguments, session=session, **options)
     if children:
         sums = {key: str(sum(int(getattr(child, key) or 0) for child in children)) for key in COUNTS}
         statistics = statistics.replace(**sums)
@@ -658,6 +846,10 @@ class LenientJson:
 def install(token):
     """Put every shim in its place, and add the routes `/health` and `/token`."""
     STATUSES.update(MORE_STATUSES)
+    resources = Resources()
+    metadata.fetch, metadata.execute, row_access.fetch = resources.fetch, resources.execute, resources.fetch
+    database.objects, datasets.exists, partitions._hidden = objects, dataset_exists, has_hidden
+    tables.columns = tabledata.columns = columns
     storage._emulator = storage_emulator
     storage.paths = load.paths = paths
     load.run = load_run

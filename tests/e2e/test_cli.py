@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import lakes
 import pytest
 from homes import LAKEGRAPH, Home, serving, write_sources
 
+from orchestration.served import served_tables
 from sandbox import tlc
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("e2e-cli")]
@@ -135,27 +138,47 @@ def test_apply_does_what_plan_says_and_drift_is_what_is_missing(home, here):
 def test_the_sandbox_outlives_its_command_and_is_found_again(tmp_path, here):
     home = Home(tmp_path / "home", "")  # an empty variable is as good as none: the sandbox decides
     home.users_api = ""
-    assert here(home, "sandbox", "status").out == "mongodb: stopped\ns3: stopped\nsources: stopped\n"
+    assert (
+        here(home, "sandbox", "status").out == "mongodb: stopped\ns3: stopped\nstarrocks: stopped\nsources: stopped\n"
+    )
     assert here(home, "sandbox", "status").code == 1
     assert here(home, "sandbox", "down").out == "was not running\n"
     try:
         up = home.run("sandbox", "up")
         assert up.code == 0, up.err
         urls = dict(line.split(": ") for line in up.out.splitlines())
-        assert urls.keys() == {"shop_mongodb", "shop_s3", "tlc_base", "users_api"}
+        assert urls.keys() == {"shop_mongodb", "shop_s3", "starrocks", "starrocks_http", "tlc_base", "users_api"}
         status = here(home, "sandbox", "status")
         assert status.code == 0
-        assert f"sources: running {urls['users_api']} pid " in status.out
+        assert f"sources: running {urls['tlc_base']} pid " in status.out
         assert here(home, "sandbox", "up").out == up.out  # nothing is started twice
         assert here(home, "sandbox", "status").out == status.out
         doctor = here(home, "doctor")
         assert doctor.code == 0
         assert f"ok       tlc_base: {urls['tlc_base']}" in doctor.out.splitlines()
+        assert "ok       starrocks: 127.0.0.1:" in doctor.out
     finally:
         down = here(home, "sandbox", "down")
     assert (down.code, down.out) == (0, "stopped\n")
     assert here(home, "sandbox", "status").code == 1
     assert (home.settings.sandbox_home / "tlc" / "taxi_zone_lookup.csv").exists()
+
+
+# -- serving -------------------------------------------------------------------------------------------------
+
+
+def test_what_no_starrocks_is_set_for_is_not_done_and_nothing_fails(home):
+    home.more["LAKEGRAPH_SOURCES"] = "live"
+    done = home.run("materialize", "--select", "serving/starrocks/*")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.out.splitlines() if line.startswith("not done: ")]
+    served = [one.table for one in served_tables()]
+    assert line.startswith(f"not done: serving/starrocks/{min(served)} and {len(served)} more: starrocks: ")  # a shape
+    assert line.endswith("set LAKEGRAPH_STARROCKS")
+    assert "│ serving/starrocks/" not in done.out
+    with closing(sqlite3.connect(next(home.settings.dagster_home.rglob("index.db")))) as index:
+        names = index.execute("SELECT asset_key FROM asset_keys WHERE last_materialization IS NOT NULL").fetchall()
+    assert not [name for (name,) in names if "starrocks" in name]
 
 
 # -- doctor, help, settings ----------------------------------------------------------------------------------

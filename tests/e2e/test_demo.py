@@ -12,6 +12,8 @@ from lakes import REAL_FILES, needs_real_files
 
 from lake import views
 from lake.catalog import open_catalog
+from lake.exports import current
+from orchestration.served import served_tables
 from sandbox import tlc
 from sandbox.users import USERS
 
@@ -141,6 +143,20 @@ def test_every_table_is_there_and_every_row_accounted_for(demo: Demo):
     }
     accounts = {f"mobility_{service}_trips__accounting": 0 for service in COLUMNS}
     assert demo.home.unaccounted() == accounts
+
+
+def test_what_is_served_is_exported_as_it_is_published(demo: Demo):
+    settings = demo.home.settings
+    published = {name.removeprefix("gold."): rows for name, (rows, _) in demo.after.items() if name.startswith("gold.")}
+    served = {one.table for one in served_tables() if one.table.startswith("mobility_")}
+    exported = {folder.name: current(settings, folder.name) for folder in settings.exports.iterdir()}
+    assert exported.keys() == published.keys() == served
+    with duckdb.connect() as own:
+        for table, manifest in exported.items():
+            assert manifest is not None
+            files = f"read_parquet('{settings.exports / manifest.folder / '*.parquet'}')"
+            assert own.execute(f"SELECT count(*) FROM {files}").fetchone() == (published[table],)
+            assert manifest.rows == published[table] > 0
 
 
 # -- again ---------------------------------------------------------------------------------------------------

@@ -21,13 +21,17 @@ import pyarrow.parquet as pq
 import pytest
 from googlesql import offences
 from homes import Done, Home, serving
+from pydantic import SecretStr
 
+from infra_assets.starrocks.client import StarRocks
 from lake.gcp import bigquery_client
 from lake.settings import Settings
 from orchestration.resources.dbt import environment
+from orchestration.served import served_tables
 from sandbox import shop, tlc
 from sandbox.mongodb import MongoStandIn
 from sandbox.s3 import S3StandIn
+from sandbox.starrocks import StarRocksStandIn
 
 pytestmark = [pytest.mark.gcp, pytest.mark.slow]
 
@@ -74,13 +78,17 @@ def _write(folder: Path, month: str, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Targets:
-    """Both targets after the same runs, the first of which began at `began`; and their tables, with types."""
+    """Both targets after the same runs, the first of which began at `began`; their tables, with types; and what readers
+    of StarRocks see of each.
+    """
 
     local: Home
     cloud: Home
     began: datetime
     here: Mapping[str, Any]
     there: Mapping[str, Any]
+    read_here: Mapping[str, Any]
+    read_there: Mapping[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +101,20 @@ def targets(tmp_path_factory, gcp_environment) -> Targets:
     tlc.write_zones(files)
     _write(files, MONTHS[0], 1)
     _write(files, MONTHS[1], 2)
-    with serving(files) as server, MongoStandIn() as mongo, S3StandIn() as s3:
+    storage = gcp_environment["STORAGE_EMULATOR_HOST"]
+    with (
+        serving(files) as server,
+        MongoStandIn() as mongo,
+        S3StandIn() as s3,
+        StarRocksStandIn(base / "starrocks" / "here.json") as near,
+        StarRocksStandIn(base / "starrocks_gcp" / "there.json", storage=storage) as far,
+    ):
         shop.play(mongo.url, s3.url)
         shops = {"LAKEGRAPH_SHOP_MONGODB": mongo.url, "LAKEGRAPH_SHOP_S3": s3.url.replace("://", "://sandbox:sandbox@")}
         more = {k: v for k, v in gcp_environment.items() if k != "LAKEGRAPH_HOME"}
+        more["LAKEGRAPH_STARROCKS"] = far.endpoint
         cloud = Home(base / "gcp", str(files), server.users_api, more | shops)
-        local = Home(base / "local", str(files), server.users_api, shops)
+        local = Home(base / "local", str(files), server.users_api, {**shops, "LAKEGRAPH_STARROCKS": near.endpoint})
 
         def run(*arguments: str) -> None:
             with ThreadPoolExecutor(2) as pool:
@@ -108,11 +124,20 @@ def targets(tmp_path_factory, gcp_environment) -> Targets:
 
         run("*", "--from", MONTHS[0], "--to", MONTHS[1])
         _write(files, MONTHS[1], 3)
-        run("bronze/mobility/*_trips silver/mobility/* gold/mobility/*", "--partition", MONTHS[1])
+        changed = "bronze/mobility/*_trips silver/mobility/* gold/mobility/*"
+        run(f"{changed} serving/exports/* serving/starrocks/*", "--partition", MONTHS[1])
+        read_here, read_there = _readers(near), _readers(far)
     with _in_the_cloud(cloud) as settings:
         there = parity.gcp_tables(settings.gcp())
     with duckdb.connect(str(local.settings.published_path), read_only=True) as connection:
-        return Targets(local, cloud, began, parity.local_tables(connection), there)
+        return Targets(local, cloud, began, parity.local_tables(connection), there, read_here, read_there)
+
+
+def _readers(stand_in: StarRocksStandIn) -> dict[str, list[tuple[Any, ...]]]:
+    """What StarRocks shows of each view of `bi`, in order."""
+    with StarRocks.from_url(SecretStr(stand_in.endpoint)).session() as session:
+        views = [str(name) for (name,) in session.query("SHOW TABLES FROM bi")]
+        return {view: sorted(session.query(f"SELECT * FROM bi.`{view}`"), key=repr) for view in views}
 
 
 @contextmanager
@@ -137,6 +162,20 @@ def test_half_a_cent_goes_away_from_zero_on_both_targets(targets):
     for tables in (targets.here, targets.there):
         rows = tables["gold.mobility_green_trips_by_payment_type"][0].to_pylist()
         assert {r["payment_type"]: r["avg_tip_amount"] for r in rows if r["payment_type"] in MEAN_TIPS} == MEAN_TIPS
+
+
+def test_readers_of_starrocks_see_the_same_on_both_targets(targets):
+    """From the published copy through files here, from BigQuery through Cloud Storage there; after a second run too."""
+    here, there = targets.read_here, targets.read_there
+    assert here.keys() == there.keys()
+    for one in served_tables():
+        gold = targets.here[f"gold.{one.table}"][0]
+        rows = sorted((tuple(row.values()) for row in gold.to_pylist()), key=repr)
+        assert here[one.table] == rows
+        assert there[one.table] == rows
+        for shape in one.shapes:
+            assert here[shape.name]
+            assert here[shape.name] == there[shape.name]
 
 
 def test_rows_add_up_in_the_cloud_too(targets):

@@ -173,6 +173,36 @@ def test_what_people_read_follows_gold(ticks: Ticks, domain: str) -> None:
     assert requests["serving/kpi_report"] == [WHOLE], "the report is made in the same run, after the copy"
 
 
+def test_a_dashboard_is_imported_once_and_then_when_its_code_has_changed(defs: dg.Definitions) -> None:
+    """The fault: each renewal of gold imported what had not changed, and a changed file waited for one."""
+    name = "serving/superset/shop"
+    board = dg.AssetSelection.assets(dg.AssetKey.from_user_string(name))
+    with dg.DagsterInstance.ephemeral() as instance:
+        ticks = ready(defs, instance, board)
+        below = [key.to_user_string() for key in sorted(board.upstream(1).resolve(ticks.graph))]
+        below.remove(name)
+        assert "gold/shop/orders_daily" in below
+        ticks.built(*below)
+        assert ticks.tick() == {name: [WHOLE]}
+        assert ticks.tick() == {}, "not again and again, where no Superset is set and nothing is made"
+        ticks.built(*below)
+        assert ticks.tick() == {name: [WHOLE]}, "it is still not there"
+        ticks.built(name)
+        assert ticks.tick() == {}
+        ticks.built(*below)
+        assert ticks.tick() == {}, "Superset reads gold itself"
+
+        ticks.defs = defs.map_resolved_asset_specs(
+            func=lambda spec: spec.replace_attributes(code_version="another"), selection=board
+        )
+        assert ticks.tick() == {name: [WHOLE]}
+        failed(ticks, [name], None)
+        assert ticks.tick(JUNE.replace(hour=1)) == {}
+        assert ticks.tick(JUNE.replace(hour=4, minute=41)) == {name: [WHOLE]}
+        ticks.built(name)
+        assert ticks.tick(JUNE.replace(hour=23)) == {}
+
+
 # -- it does not fire --------------------------------------------------------------------------------------
 
 

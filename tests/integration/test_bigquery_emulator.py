@@ -1,6 +1,7 @@
 """The BigQuery emulator under the official clients: loads, external tables, managed Iceberg, jobs, and its process."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -10,13 +11,13 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from google.api_core.exceptions import BadRequest
+from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery, storage
 
 from lake.gcp import bigquery_client, storage_client
 from lake.settings import Settings
 from sandbox import control
-from sandbox.serving import read_endpoints
+from sandbox.endpoints import read_endpoints
 
 pytestmark = pytest.mark.gcp
 
@@ -229,12 +230,70 @@ def test_a_script_with_a_tuple_of_variables(client, dataset):
     assert rows(client, script) == [(1, [date(2023, 1, 1)])]
 
 
+def test_a_temporary_table_lives_in_its_script_or_session(client, dataset):
+    made = "CREATE TEMP TABLE numbers AS SELECT 7 AS n"
+    assert rows(client, f"{made}; SELECT n FROM numbers") == [(7,)]
+    started = client.query("SELECT 1", job_config=bigquery.QueryJobConfig(create_session=True))
+    started.result()
+    session = [bigquery.ConnectionProperty("session_id", started.session_info.session_id)]
+    inside = bigquery.QueryJobConfig(connection_properties=session, default_dataset=f"{client.project}.{dataset}")
+    client.query_and_wait(f"{made}; SELECT 1", job_config=inside)
+    assert [row.n for row in client.query_and_wait("SELECT n FROM numbers", job_config=inside)] == [7]
+    with pytest.raises((BadRequest, NotFound)):
+        client.query_and_wait("SELECT n FROM numbers")
+
+
+def test_what_one_connection_changes_others_see_at_once(client, target, dataset):
+    """The emulator remembers its catalog: each change of it, by statement or by API, is one that all must see."""
+    other, table = bigquery_client(target), f"{dataset}.t"
+
+    def columns() -> list[str]:
+        return [field.name for field in other.get_table(table).schema]
+
+    client.query_and_wait(f"CREATE TABLE {table} (a INT64 NOT NULL)")
+    assert [field.mode for field in other.get_table(table).schema] == ["REQUIRED"]
+    client.query_and_wait(f"INSERT INTO {table} VALUES (1), (2)")
+    assert other.get_table(table).num_rows == 2
+    client.query_and_wait(f"ALTER TABLE {table} ADD COLUMN b STRING")
+    assert columns() == ["a", "b"]
+    client.query_and_wait(f"CREATE VIEW {dataset}.v AS SELECT * FROM {table}")
+    assert rows(other, f"SELECT * FROM {dataset}.v ORDER BY a") == [(1, None), (2, None)]
+    changed = client.get_table(table)
+    changed.description = "numbers"
+    client.update_table(changed, ["description"])
+    assert other.get_table(table).description == "numbers"
+    client.query_and_wait(f"CREATE OR REPLACE TABLE {table} AS SELECT 'x' AS c")
+    assert columns() == ["c"]
+    assert rows(other, f"SELECT * FROM {table}") == [("x",)]
+    assert {item.table_id for item in other.list_tables(dataset)} == {"t", "v"}
+    client.delete_table(table)
+    assert [item.table_id for item in other.list_tables(dataset)] == ["v"]
+    with pytest.raises(NotFound):
+        other.get_table(table)
+    client.delete_dataset(dataset, delete_contents=True)
+    with pytest.raises(NotFound):
+        other.query_and_wait(f"SELECT * FROM {dataset}.v")
+
+
+def test_tables_made_at_once_are_all_there(client, target, dataset):
+    def make(number: int) -> tuple[list[tuple], int]:
+        own, table = bigquery_client(target), f"{dataset}.t{number}"
+        own.query_and_wait(f"CREATE TABLE {table} AS SELECT {number} AS n")
+        own.query_and_wait(f"INSERT INTO {table} VALUES ({number + 100})")
+        return rows(own, f"SELECT n FROM {table} ORDER BY n"), own.get_table(table).num_rows
+
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(make, range(12)))
+    assert made == [([(n,), (n + 100,)], 2) for n in range(12)]
+    assert {item.table_id for item in client.list_tables(dataset)} == {f"t{n}" for n in range(12)}
+
+
 def test_a_second_up_starts_nothing_twice_and_down_leaves_no_process(tmp_path: Path, gcp_environment):
     settings = Settings(home=tmp_path / "home")
     with gcp.running(settings.home) as environment:
         before = control.status(settings)
         assert [(one.name, one.state) for one in before] == [
-            (name, "running") for name in ("mongodb", "s3", "sources", "gcp", "bigquery")
+            (name, "running") for name in ("mongodb", "s3", "starrocks", "sources", "gcp", "bigquery")
         ]
         assert control.environment(settings, gcp.up(settings)) == environment
         assert control.status(settings) == before

@@ -23,8 +23,8 @@ from google.oauth2 import service_account
 
 from lake.gcp import storage_client
 from lake.settings import GcpTarget, Settings
+from sandbox.endpoints import read_endpoints
 from sandbox.gcp import GcpStandIn, write_key
-from sandbox.serving import read_endpoints
 
 CHUNK = 256 * 1024
 TARGET = GcpTarget("a-project", "US", "lake", "lakegraph", None)

@@ -18,12 +18,12 @@ from command import wait_for
 from lake.errors import LakeError
 from lake.settings import Settings
 from sandbox import control, tlc
+from sandbox.endpoints import publish, read_endpoints, withdraw
 from sandbox.server import Asked, SandboxServer
-from sandbox.serving import publish, read_endpoints, withdraw
 from sandbox.users import USERS
 
 MONTHS = ("2023-01",)
-EVERYWHERE = ("shop_mongodb", "shop_s3", "tlc_base", "users_api")
+EVERYWHERE = ("shop_mongodb", "shop_s3", "starrocks", "tlc_base", "users_api")
 ROWS = {"yellow": 200, "green": 100, "fhv": 100}
 
 
@@ -186,9 +186,7 @@ def test_a_delay_outlasts_the_clients_patience_once(failing):
 
 def test_stand_ins_that_start_at_once_all_come_into_the_file(tmp_path):
     path = tmp_path / "sandbox" / "endpoints.json"
-    code = (
-        "import sys; from pathlib import Path; from sandbox.serving import publish, withdraw; path = Path(sys.argv[1])"
-    )
+    code = "import sys; from pathlib import Path; from sandbox.endpoints import publish, withdraw; path = Path(sys.argv[1])"
     loop = "\nfor n in range(40): publish(path, {sys.argv[2] + str(n): 'x'}); n % 2 or withdraw(path, {sys.argv[2] + str(n): 'x'})"
     command = [sys.executable, "-c", code + loop, str(path)]
     running = [subprocess.Popen([*command, name], cwd=Path(__file__).parents[2]) for name in "abc"]
@@ -215,9 +213,10 @@ def test_up_status_down(settings):
     assert control.down(settings) is False
 
     endpoints = start(settings)
-    assert endpoints == {name: settings.endpoint(name) for name in EVERYWHERE}
+    assert endpoints.keys() == {*EVERYWHERE, "starrocks_http"}
+    assert {name: endpoints[name] for name in EVERYWHERE} == {name: settings.endpoint(name) for name in EVERYWHERE}
     running = status(settings)
-    assert (running.state, running.url) == ("running", endpoints["users_api"])
+    assert (running.state, running.url) == ("running", endpoints["tlc_base"])
     assert os.getsid(running.pid) == running.pid != os.getsid(0)
     assert len(httpx.get(f"{endpoints['users_api']}/users").json()) == 10
     for name in [*(tlc.file_name(s, "2023-01") for s in tlc.SERVICES), "taxi_zone_lookup.csv"]:

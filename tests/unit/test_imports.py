@@ -26,6 +26,7 @@ HEAVY = (
     "httpx",
     "sqlalchemy",
     "psutil",
+    "pymysql",
 )
 SEPARATOR = "-- modules --"
 

@@ -6,10 +6,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from lake.errors import LakeError
+from lake.errors import LakeError, NotConfiguredError
 from lake.settings import Settings
 from lake.spec import TableSpec
 from orchestration import project, runner
+from orchestration.observations import not_configured
 from orchestration.partitions import HOURLY, MONTHLY
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -20,6 +21,8 @@ GREEN = {
     "silver/mobility/green_trips__duplicates",
     "silver/mobility/green_trips__rejected",
     "gold/mobility/green_trips_by_payment_type",
+    "serving/exports/mobility_green_trips_by_payment_type",
+    "serving/starrocks/mobility_green_trips_by_payment_type",
 }
 GOLD = {
     "gold/mobility/green_trips_by_payment_type",
@@ -43,7 +46,16 @@ SHOP_GOLD = {
     "gold/shop/product_performance",
     "gold/shop/stock_on_hand",
 }
-SERVED = {"serving/duckdb", "serving/kpi_report"}
+EXPORTED = {f"mobility_{one.rpartition('/')[2]}" for one in GOLD} | {
+    f"shop_{one.rpartition('/')[2]}" for one in SHOP_GOLD
+}
+SERVED = {  # downstream of the published copy, which is of all of gold
+    "serving/duckdb",
+    "serving/kpi_report",
+    "serving/superset/mobility",
+    "serving/superset/shop",
+    *(f"serving/{kind}/{table}" for kind in ("exports", "starrocks") for table in (*EXPORTED, "shop_orders_monthly")),
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +78,17 @@ def selected(text: str, defs: dg.Definitions) -> set[str]:
 
 
 def test_everything(defs: dg.Definitions) -> None:
-    everything = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
-    assert selected("*", defs) == selected(" * ", defs) == everything
+    graph = defs.resolve_asset_graph()
+    everything = graph.get_all_asset_keys()
+    ours = {key.to_user_string() for key in everything if graph.get(key).is_materializable}
+    assert selected("*", defs) == selected(" * ", defs) == ours
+    assert runner.resolve("*", defs, readers=True) == everything
+    assert everything - runner.resolve("*", defs) == keys("serving/looker_studio", "serving/power_bi")
+
+
+def test_who_only_reads_gold_is_not_made_here(defs: dg.Definitions) -> None:
+    with pytest.raises(LakeError, match=r"^--select 'serving/power_bi': serving/power_bi only reads gold"):
+        runner.resolve("serving/power_bi", defs)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +107,7 @@ def test_everything(defs: dg.Definitions) -> None:
         ('group:gold and not key:"*trips*" and not key:"*/shop/*"', {"gold/mobility/users_by_city"}),
         ("+gold/mobility/users_by_city", USERS),
         ('+key:"gold/mobility/users_by_city"', USERS),
-        ("silver/mobility/users+", {"silver/mobility/users", "gold/mobility/users_by_city", *SERVED}),
+        ("gold/mobility/users_by_city+", {"gold/mobility/users_by_city", *SERVED}),
         ("(group:gold)", GOLD | SHOP_GOLD),
     ],
 )
@@ -148,6 +169,14 @@ def test_nothing_is_added_to_what_is_complete(defs: dg.Definitions, lake: Settin
     apply_all(resources(lake))
     assert runner.needed_besides(keys("ops/maintenance"), defs, lake) == set()
     assert runner.needed_besides(keys("gold/mobility/users_by_city", "serving/duckdb"), defs, lake) == set()
+
+
+def test_without_publishing_nothing_of_an_older_copy_is_served() -> None:
+    """The fault: `*green*` selects a table and its export, which was made of the copy before it, or failed without."""
+    green = keys("gold/mobility/green_trips_by_payment_type", "serving/exports/mobility_green_trips_by_payment_type")
+    assert runner.without_serving(green) == keys("gold/mobility/green_trips_by_payment_type")
+    exports = keys("serving/exports/mobility_green_trips_by_payment_type", "serving/duckdb")
+    assert runner.without_serving(exports) == exports
 
 
 # -- partitions --------------------------------------------------------------------------------------------
@@ -252,6 +281,20 @@ def test_what_has_no_partition_in_the_range_is_told(two_kinds: dg.Definitions) -
     assert notes == ["left out: hours and 0 more have no partition from 2023-01 to 2023-01"]
     with pytest.raises(LakeError, match="hours has no partition from 2023-01 to 2023-02"):
         runner.plan_runs(keys("hours"), two_kinds, None, "2023-01", "2023-02")
+
+
+def test_what_is_served_of_a_domain_goes_with_it(defs: dg.Definitions) -> None:
+    """Exports rest on their own table and on the copy, which holds all of gold: the latter draws none of them in."""
+    asked = runner.resolve("bronze/* silver/* gold/* serving/*", defs)
+    (months,), _ = runner.plan_runs(asked, defs, "2023-01", None, None)
+    served = {key for key in asked if key.path[0] == "serving"}
+    of_shop = {key for key in served if key.path[-1].startswith("shop")}
+    assert served - months.keys == of_shop
+    assert len(of_shop) == 2 * (len(SHOP_GOLD) + 1) + 1
+    hours, months = runner.plan_runs(asked, defs, None, "2023-01", "2023-03")[0]
+    assert of_shop <= hours.keys
+    assert not of_shop & months.keys
+    assert hours.keys & months.keys == keys("serving/duckdb")
 
 
 def test_an_hour_is_no_month(two_kinds: dg.Definitions) -> None:
@@ -362,6 +405,22 @@ def test_an_asset_that_was_selected_and_not_made_fails_the_run(lake: Settings) -
     summary = runner.materialize(dg.Definitions(assets=[both]), run, lake)
     assert not summary.success
     assert summary.cause == "left_out: was selected, and the run has not materialized it"
+
+
+def test_an_asset_whose_system_is_not_set_is_left_alone_and_named(lake: Settings) -> None:
+    specs = [dg.AssetSpec("made"), dg.AssetSpec("served", skippable=True)]
+
+    @dg.multi_asset(specs=specs)
+    def both() -> Iterator[Any]:
+        yield dg.MaterializeResult(asset_key="made")
+        yield not_configured(dg.AssetKey("served"), NotConfiguredError("starrocks: none is set"), ["CREATE …"])
+
+    run = runner.PlannedRun(frozenset(keys("made", "served")), {})
+    summary = runner.materialize(dg.Definitions(assets=[both]), run, lake)
+    assert (summary.success, summary.cause) == (True, "")
+    assert summary.skipped == {"served": "starrocks: none is set"}
+    assert [row.asset for row in summary.rows] == ["made"]
+    assert summary.lacking == keys("served")
 
 
 def test_a_fault_in_a_declaration_is_one_line() -> None:
