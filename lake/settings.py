@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lake.errors import LakeError, NotConfiguredError
@@ -43,6 +43,10 @@ PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 LOCATION = re.compile(r"[A-Za-z]+(-[a-z]+[0-9]+)?")
 CONNECTION = re.compile(r"[A-Za-z0-9_-]{1,100}")
 TARGETS: tuple[Target, ...] = get_args(Target)
+CREDENTIALS_OF = {  # addresses that are shown, and where what is secret of them is set
+    "superset_url": "LAKEGRAPH_SUPERSET_USER and LAKEGRAPH_SUPERSET_PASSWORD",
+    "starrocks_catalog_uri": "LAKEGRAPH_STARROCKS_CATALOG_PROPERTIES",
+}
 SUPERSET_ADMIN = "admin"  # of the Superset that runs here
 
 
@@ -225,13 +229,13 @@ class Settings(BaseSettings):
             raise ValueError(f"is {READERS}, where readers look: a table and its view would have one name")
         return value
 
-    @field_validator("superset_url")
+    @field_validator(*CREDENTIALS_OF)
     @classmethod
-    def _web_address(cls, value: str | None) -> str | None:
+    def _web_address(cls, value: str | None, field: ValidationInfo) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("is not a URL: http:// or https://")
         if value is not None and "@" in urlsplit(value).netloc:
-            raise ValueError("holds a user or password; set LAKEGRAPH_SUPERSET_USER and LAKEGRAPH_SUPERSET_PASSWORD")
+            raise ValueError(f"holds a user or password; set {CREDENTIALS_OF[str(field.field_name)]}")
         return value
 
     @field_validator("superset_database")

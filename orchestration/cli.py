@@ -151,14 +151,15 @@ def materialize(
     defs = _graph()
     from orchestration import runner  # reads the manifest
 
-    keys = runner.resolve(select, defs)
-    keys |= runner.needed_besides(keys, defs, settings)
+    asked = runner.resolve(select, defs)
+    keys = asked | runner.needed_besides(asked, defs, settings)
     keys = keys if publish else runner.without_serving(keys)
     runs, notes = runner.plan_runs(keys, defs, partition, first, last)
     for note in notes:
         typer.echo(note)
     log = settings.dagster_home / "lakegraph.log"
     failed: list[Summary] = []
+    made: set[str] = set()
     for planned in runs:
         run = runner.go_on(planned, failed, defs)
         for key in sorted(planned.keys - run.keys):
@@ -171,6 +172,7 @@ def materialize(
             _progress(console, len(run.keys)) as show,
         ):
             summary = runner.materialize(defs, run, settings, show)
+        made |= {row.asset for row in summary.rows}
         if summary.success:
             _print_summary(summary, _console())
         else:
@@ -178,6 +180,9 @@ def materialize(
             _print_failure(summary, log, settings.ui_url)
     if failed:
         raise typer.Exit(1)
+    # Beside other assets it is enough to say what was not done; if it is all that was asked for, a script must see it.
+    if made.isdisjoint(key.to_user_string() for key in asked):
+        raise LakeError("nothing was materialized; the lines above say why")
 
 
 def _print_failure(summary: "Summary", log: "Path", ui_url: str) -> None:
@@ -430,7 +435,8 @@ def superset_up(
             f"superset: LAKEGRAPH_SUPERSET_URL is {settings.superset_url}; import into that one with "
             "`lakegraph superset import`, or unset it to start one here"
         )
-    if settings.superset_database_uri != settings.superset_database and not settings.published_path.exists():
+    _ = settings.superset_database_uri  # raises where the target has no copy of its own
+    if settings.superset_database is None and not settings.published_path.exists():
         raise LakeError(f"superset: nothing is published at {settings.published_path}; run `make demo` first")
     tree = validation.load()
     with _console(stderr=True).status("installing and starting Superset"):

@@ -4,7 +4,6 @@ The file is made by `gold`, so that nothing else has to run. Superset is install
 if it is not there yet. Screenshots of what was seen stay in `data/screenshots/` of the checkout.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -24,6 +23,7 @@ import gold
 import httpx
 import pytest
 import yaml
+from browser import NEEDS_CHROMIUM, screenshot
 from command import Done, call
 from pydantic import SecretStr
 
@@ -41,12 +41,6 @@ from sandbox import superset_server
 from sandbox.starrocks import StarRocksStandIn
 
 ROOT = Path(__file__).parents[2]
-_spec = importlib.util.spec_from_file_location("screenshot", ROOT / "docs" / "screenshot.py")
-assert _spec is not None
-assert _spec.loader is not None
-screenshot = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(screenshot)
-
 TREE = validation.load()
 PICTURES = ROOT / "data" / "screenshots"
 DEADLINE_MS = 90_000
@@ -54,13 +48,7 @@ STILL_SECONDS = 30.0
 WIDTH, HEIGHT = 1_600, 2_750  # every chart in sight: the page asks only for those
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("superset")]
-browser = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        screenshot.chromium() is None and not os.environ.get("CI"),
-        reason="no chromium, chromium-browser or google-chrome is installed: apt-get install chromium",
-    ),
-]
+IN_A_BROWSER = [pytest.mark.browser, NEEDS_CHROMIUM]
 
 SETTLED = """charts => {
     const seen = [...document.querySelectorAll('[data-test="chart-grid-component"]')].map(chart => {
@@ -577,7 +565,7 @@ def comparable(values: Mapping[str, Any]) -> dict[str, Any]:
 class TestPages:
     """In headless Chromium."""
 
-    pytestmark = browser
+    pytestmark = IN_A_BROWSER
 
     @pytest.mark.parametrize("slug", [one.slug for one in TREE.dashboards])
     def test_every_chart_is_drawn_with_rows(self, page: Page, slug: str):

@@ -1,8 +1,6 @@
 """The running user interface on a home that was materialised: the whole lineage, and an asset's page."""
 
-import importlib.util
 import json
-import os
 import re
 import urllib.request
 from collections import Counter
@@ -12,23 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import NEEDS_CHROMIUM, screenshot
 from homes import Demo
-
-ROOT = Path(__file__).parents[2]
-_spec = importlib.util.spec_from_file_location("screenshot", ROOT / "docs" / "screenshot.py")
-assert _spec is not None
-assert _spec.loader is not None
-screenshot = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(screenshot)
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.browser,
     pytest.mark.xdist_group("e2e-demo"),
-    pytest.mark.skipif(
-        screenshot.chromium() is None and not os.environ.get("CI"),
-        reason="no chromium, chromium-browser or google-chrome is installed: apt-get install chromium",
-    ),
+    NEEDS_CHROMIUM,
 ]
 
 GREEN = ("bronze", "mobility", "green_trips")

@@ -236,6 +236,7 @@ def test_where_nothing_goes_the_manifest_is_left_alone(local: Gold) -> None:
 
 
 def test_two_expiries_at_once_are_no_failure(gold: Gold, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is replaced by one taken before: the moment between listing and removing cannot be hit by waiting."""
     gold.fill(ROWS)
     made, folder = export(gold.settings, "shop_daily").manifest, exports_folder(gold.settings)
     listed = folder.sizes(made.folder)
@@ -372,7 +373,7 @@ def test_exports_at_once_leave_one_snapshot(local: Gold) -> None:
 
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """Has something done once, while an export is written."""
+    """Has something done once, while an export is written: writing is wrapped, for that moment cannot be waited for."""
 
     def do(something: Callable[[], object]) -> None:
         write, once = exports._Duckdb.write, iter([something])
@@ -421,6 +422,7 @@ def test_a_fast_export_of_older_rows_does_not_stay(
 
 
 def test_an_export_that_others_always_overtake_gives_up(local: Gold, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Naming is replaced: real exports overtake each other once or twice (the tests above), never each time."""
     monkeypatch.setattr(exports, "_name", lambda *_: None)
     with pytest.raises(TransientError, match=r"shop_daily: each time, another export of it was faster; 4 attempts"):
         export(local.settings, "shop_daily")
@@ -436,7 +438,7 @@ def test_a_folder_may_be_moved(local: Gold) -> None:
 
 
 def _in_two_parts(write: Callable[..., None], scratch: Path) -> Callable[..., None]:
-    """Writes a second part with the same rows, as BigQuery does of a big table."""
+    """Writes a second part with the same rows, as BigQuery does of a gigabyte; the emulator and DuckDB write one."""
 
     def written(self: Any, folder: Folder, prefix: str) -> None:
         write(self, folder, prefix)
@@ -537,6 +539,7 @@ def test_a_shape_is_not_made_of_a_table_that_could_not_be_exported(published: Se
 def test_a_table_that_may_be_exported_soon_holds_up_no_other(
     published: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One table's export is replaced: on this target nothing that a test can take away fails for a while."""
     attempts = {"count": 0}
 
     def busy(settings: Settings, table: str, run_id: str = "") -> Exported:

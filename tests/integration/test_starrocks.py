@@ -201,6 +201,7 @@ def test_a_view_of_ours_gives_way_to_a_table_and_one_of_somebody_else_does_not(s
 
 
 def test_what_cannot_be_seen_once_it_is_made_is_told(session, orders, monkeypatch):
+    """Reading is replaced, for the stand-in has no privileges by which an object could be hidden."""
     decision = plan.plan(session, orders)
     monkeypatch.setattr(plan, "read", lambda _session, _declared: None)
     with pytest.raises(LakeError, match="is not as it was made: it is not there, or we may not see it; does another"):
@@ -569,6 +570,7 @@ def test_the_process_is_found_by_the_settings_and_keeps_its_tables(tmp_path, ord
                 finding = next(one for one in doctor.examine(settings) if one.name == "starrocks")
                 assert finding.ok
                 assert finding.detail == f"{endpoints['starrocks'].removeprefix('mysql://root@')}, version {VERSION}"
+                # The stand-in has one version, and no older one is at hand.
                 monkeypatch.setattr(StarRocks, "query", lambda *_: [("3.1.1-0123abc",)])
                 old = next(one for one in doctor.examine(settings) if one.name == "starrocks")
                 monkeypatch.undo()

@@ -262,17 +262,26 @@ def test_a_setting_wins_and_needs_its_password(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "words"),
+    ("name", "value", "words"),
     [
-        ("url", "https://ann:s3cret@bi.example", "set LAKEGRAPH_SUPERSET_USER and LAKEGRAPH_SUPERSET_PASSWORD"),
-        ("database", "starrocks://u:s3cr[et@host:9030/x", "is not a URI like starrocks"),
-        ("database", "s3cret", "is not a URI like starrocks"),
+        (
+            "SUPERSET_URL",
+            "https://ann:s3cret@bi.example",
+            "set LAKEGRAPH_SUPERSET_USER and LAKEGRAPH_SUPERSET_PASSWORD",
+        ),
+        (
+            "STARROCKS_CATALOG_URI",
+            "https://ann:s3cret@iceberg.example",
+            "set LAKEGRAPH_STARROCKS_CATALOG_PROPERTIES",
+        ),
+        ("SUPERSET_DATABASE", "starrocks://u:s3cr[et@host:9030/x", "is not a URI like starrocks"),
+        ("SUPERSET_DATABASE", "s3cret", "is not a URI like starrocks"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused_in_a_line_without_it(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, variable: str, value: str, words: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, value: str, words: str
 ):
-    name = f"LAKEGRAPH_SUPERSET_{variable.upper()}"
+    name = f"LAKEGRAPH_{name}"
     done = call(capsys, "superset", "import", variables={"LAKEGRAPH_HOME": str(tmp_path), name: value})
     assert done.code == 1
     assert done.err.startswith(f"error: {name}: ")
