@@ -30,6 +30,9 @@ CHUNK = 1 << 20
 MAGIC = b"PAR1"
 OBJECT_STORES = {"gs", "s3"}
 SMALLEST_PARQUET = 12  # two magic words and the footer's length
+DENIED = 403
+BUSY = (408, 429)
+THROTTLED = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests"})
 ABSENT = (403, 404, 410)  # object stores answer 403 for a missing object where listing is not allowed
 
 
@@ -56,7 +59,8 @@ def redact(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
-def _local_path(url: str) -> Path | None:
+def local_path(url: str) -> Path | None:
+    """The path that `url` (a path, or `file://`) stands for; None if it is of another kind."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return Path(unquote(parts.path))
@@ -65,14 +69,14 @@ def _local_path(url: str) -> Path | None:
 
 def under(base: str, name: str) -> str:
     """The URL (or path) of `name` under `base`; a query of the base, a signature say, stays a query."""
-    if _local_path(base) is not None:
+    if local_path(base) is not None:
         return f"{base}/{name}"
     parts = urlsplit(base)
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
 
-class _MissingError(LakeError):
-    """The object does not exist; another candidate may."""
+class MissingError(LakeError):
+    """The file or object does not exist."""
 
 
 def http_client(settings: Settings) -> "httpx.Client":
@@ -92,7 +96,7 @@ def _http(settings: Settings, method: str, url: str, target: Path | None) -> "ht
             with http_client(settings) as client, client.stream(method, url) as response:
                 status = f"HTTP {response.status_code} {response.reason_phrase}"
                 if response.status_code in ABSENT:
-                    raise _MissingError(f"{redact(url)}: not there ({status})")
+                    raise MissingError(f"{redact(url)}: not there ({status})")
                 if response.status_code >= 500 or response.status_code == 429:  # noqa: PLR2004 - HTTP status classes
                     raise TransientError(f"{redact(url)}: {status} after {settings.http_attempts} attempts")
                 if response.status_code >= 400:  # noqa: PLR2004
@@ -121,20 +125,58 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _object_store(url: str) -> Iterator[None]:
-    """The errors of gcsfs and s3fs, which come as many classes, as ours, without the URL's credentials."""
+def object_store_errors(place: str) -> Iterator[None]:
+    """The errors of gcsfs and s3fs, which come as many classes, as ours, without the URL's credentials.
+
+    Args:
+        place: what was asked for, as messages name it.
+
+    Raises:
+        MissingError: there is no such object.
+        TransientError: the server did not answer, was busy, or failed.
+        LakeError: anything else, a lack of rights or keys above all.
+    """
     try:
         yield
-    except FileNotFoundError:
-        raise _MissingError(f"{redact(url)}: no such object") from None
-    except PermissionError:
-        raise LakeError(f"{redact(url)}: access denied; check the credentials in the environment") from None
-    except (TimeoutError, ConnectionError, OSError) as error:
-        raise TransientError(f"{redact(url)}: {type(error).__name__}") from error
     except LakeError:
         raise
-    except Exception as error:  # noqa: BLE001 - each store has classes of its own
-        raise LakeError(f"{redact(url)}: {type(error).__name__}; check the credentials in the environment") from None
+    except FileNotFoundError:
+        raise MissingError(f"{place}: no such object") from None
+    except PermissionError:
+        raise LakeError(f"{place}: access denied; check the credentials in the environment") from None
+    except Exception as error:
+        status, code = _answered(error)
+        said = f"HTTP {status} {code}".rstrip() if status else type(error).__name__
+        if status == DENIED or str(error).startswith("Forbidden"):  # which is all that gcsfs says
+            raise LakeError(f"{place}: access denied; check the credentials in the environment") from None
+        if status >= 500 or status in BUSY or code in THROTTLED or (not status and _is_of_transport(error)):  # noqa: PLR2004 - HTTP status classes
+            raise TransientError(f"{place}: {said}") from error
+        raise LakeError(f"{place}: {said}; check the credentials in the environment") from None
+
+
+def _answered(error: Exception) -> tuple[int, str]:
+    """Status and code of the answer that `error` is about; (0, "") if there was none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        response = getattr(cause, "response", None)
+        if isinstance(response, dict):  # botocore's
+            metadata, details = response.get("ResponseMetadata", {}), response.get("Error", {})
+            return int(metadata.get("HTTPStatusCode", 0)), str(details.get("Code", ""))
+        if str(code := getattr(cause, "code", None)).isdigit():  # gcsfs's
+            return int(str(code)), ""
+        cause = cause.__cause__
+    return 0, ""
+
+
+def _is_of_transport(error: Exception) -> bool:
+    """Whether no answer came, or a part of one."""
+    from aiohttp import ClientError
+    from botocore import exceptions as boto
+    from requests import RequestException
+
+    return isinstance(
+        error, (OSError, TimeoutError, ClientError, boto.HTTPClientError, boto.ConnectionError, RequestException)
+    )
 
 
 def _check_scheme(url: str) -> None:
@@ -145,16 +187,16 @@ def _check_scheme(url: str) -> None:
 
 
 def _copy(settings: Settings, url: str, target: Path) -> None:
-    local = _local_path(url)
+    local = local_path(url)
     if local is not None:
         if not local.is_file():
-            raise _MissingError(f"{url}: no such file")
+            raise MissingError(f"{url}: no such file")
         shutil.copyfile(local, target)
     elif url.startswith(("http://", "https://")):
         _http(settings, "GET", url, target)
     else:
         _check_scheme(url)
-        with _object_store(url):
+        with object_store_errors(redact(url)):
             filesystem, path = _filesystem(url)
             filesystem.get_file(path, str(target))
 
@@ -167,13 +209,13 @@ def fetch(settings: Settings, base: str, candidates: Sequence[str], working: Pat
         TransientError: the server failed at each of `settings.http_attempts` attempts.
     """
     working.mkdir(parents=True, exist_ok=True)
-    first: _MissingError | None = None
+    first: MissingError | None = None
     for name in candidates:
         url = under(base, name)
         target = working / Path(name).name
         try:
             _copy(settings, url, target)
-        except _MissingError as error:
+        except MissingError as error:
             first = first or error
             continue
         with target.open("rb") as stream:
@@ -188,7 +230,7 @@ def probe(settings: Settings, base: str, candidates: Sequence[str]) -> str | Non
     """
     for name in candidates:
         url = under(base, name)
-        local = _local_path(url)
+        local = local_path(url)
         try:
             if local is not None:
                 if local.is_file():
@@ -199,11 +241,11 @@ def probe(settings: Settings, base: str, candidates: Sequence[str]) -> str | Non
                 return headers.get("etag") or f"{headers.get('last-modified')}-{headers.get('content-length')}"
             else:
                 _check_scheme(url)
-                with _object_store(url):
+                with object_store_errors(redact(url)):
                     filesystem, path = _filesystem(url)
                     info = filesystem.info(path)
                 return str(info.get("etag") or info.get("ETag") or f"{info.get('mtime')}-{info.get('size')}")
-        except _MissingError:
+        except MissingError:
             continue
     return None
 

@@ -12,11 +12,12 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,7 +29,7 @@ Sources = Literal["sandbox", "live"]
 
 READERS = "bi"  # the database of StarRocks that readers look in
 
-Endpoint = Literal["tlc_base", "users_api", "shop_mongodb", "shop_s3", "starrocks"]
+Endpoint = Literal["tlc_base", "users_api", "shop_mongodb", "shop_s3", "membership_folder", "starrocks"]
 
 AWS_S3 = "https://s3.amazonaws.com"  # stands for AWS itself: the region's own endpoint is the client's to find
 LIVE_ENDPOINTS: dict[Endpoint, str | None] = {
@@ -36,12 +37,14 @@ LIVE_ENDPOINTS: dict[Endpoint, str | None] = {
     "users_api": "https://jsonplaceholder.typicode.com",
     "shop_mongodb": None,
     "shop_s3": AWS_S3,
+    "membership_folder": None,
     "starrocks": None,
 }
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 LOCATION = re.compile(r"[A-Za-z]+(-[a-z]+[0-9]+)?")
 CONNECTION = re.compile(r"[A-Za-z0-9_-]{1,100}")
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 TARGETS: tuple[Target, ...] = get_args(Target)
 CREDENTIALS_OF = {  # addresses that are shown, and where what is secret of them is set
     "superset_url": "LAKEGRAPH_SUPERSET_USER and LAKEGRAPH_SUPERSET_PASSWORD",
@@ -129,6 +132,24 @@ class Settings(BaseSettings):
     shop_read_timeout_seconds: float = Field(
         60.0, gt=0, description="How long an answer of the shop's MongoDB or S3 may stall."
     )
+    membership_folder: str | None = Field(
+        None,
+        repr=False,
+        description="Folder that workbooks of the membership are dropped into (a path, file, s3, gs, or "
+        "gdrive://FOLDER_ID).",
+    )
+    membership_zone: str = Field("Asia/Taipei", description="Time zone of the workbooks' times, and of their mornings.")
+    membership_first_day: date = Field(
+        date(2023, 3, 29),
+        description="First day that workbooks are loaded by, as in 2023-03-29; its load takes all older ones, too.",
+    )
+    drive_key: Path | None = Field(
+        None,
+        description="Key file of the service account that reads Google Drive; unset, application default credentials.",
+    )
+    drive_endpoint: str | None = Field(
+        None, description="URL of a stand-in for the Drive API; http on loopback alone; unset, the real one."
+    )
     starrocks: SecretStr | None = Field(
         None, description="StarRocks, where gold is served: mysql://user:password@host:9030, with ?tls=true for TLS."
     )
@@ -215,6 +236,22 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("is not an hour like 2023-03-31-00:00") from None
 
+    @field_validator("membership_first_day")
+    @classmethod
+    def _first_day(cls, value: date) -> date:
+        if value > datetime.now(UTC).date():
+            raise ValueError("is in the future: there would be no day to load")
+        return value
+
+    @field_validator("membership_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, ZoneInfoNotFoundError, OSError):
+            raise ValueError("is not a time zone like Asia/Taipei") from None
+        return value
+
     @field_validator("gcp_connection")
     @classmethod
     def _connection_id(cls, value: str) -> str:
@@ -237,6 +274,24 @@ class Settings(BaseSettings):
         if value is not None and "@" in urlsplit(value).netloc:
             raise ValueError(f"holds a user or password; set {CREDENTIALS_OF[str(field.field_name)]}")
         return value
+
+    @field_validator("drive_key")
+    @classmethod
+    def _key_file(cls, value: Path | None) -> Path | None:
+        return value and value.expanduser().absolute()
+
+    @field_validator("drive_endpoint")
+    @classmethod
+    def _drive_address(cls, value: str | None) -> str | None:
+        """An access token goes there with every request: never in clear text over a network."""
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("is not a URL like https://drive.example, without user, password and query")
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            raise ValueError("is neither https, nor http on loopback")
+        return value.rstrip("/")
 
     @field_validator("superset_database")
     @classmethod

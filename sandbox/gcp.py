@@ -1,9 +1,9 @@
 """One loopback server that plays Google Cloud as far as the lake's infrastructure and files need it.
 
 What belongs here: on the wire, the BigQuery Connection API (REST), Cloud Storage's buckets and policies, BigQuery's
-datasets, an OAuth token endpoint and a service account's key for it; faults to inject and the record of what was
-asked. What does not: objects (`sandbox.gcs`), BigQuery's tables and queries, checking who is calling, the server's
-socket and command line (`sandbox.serving`), and starting and stopping the process (`sandbox.control`).
+datasets, and an OAuth token endpoint. What does not: objects (`sandbox.gcs`), BigQuery's tables and queries, checking
+who is calling, faults, errors and the key (`sandbox.google_rest`), the server's socket and command line
+(`sandbox.serving`), and starting and stopping the process (`sandbox.control`).
 
 State is a folder and outlives the process. Answers name projects by number, as Google's do, so that nobody relies on
 getting back the name that was asked for.
@@ -12,77 +12,40 @@ getting back the name that was asked for.
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
-from os import O_CREAT, O_TRUNC, O_WRONLY, fdopen, getpid
-from os import open as open_file
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from lake.settings import Settings
-from sandbox.gcs import (
-    CANCELLED,
-    INCOMPLETE,
-    NO_CONTENT,
-    NOT_MODIFIED,
-    Answer,
-    Call,
-    Json,
-    Objects,
-    RefusalError,
-    Store,
-    check,
-    merge_patch,
-    now,
-)
+from sandbox.gcs import Objects, Store, check, merge_patch
+from sandbox.google_rest import NO_CONTENT, PROJECT, Answer, Call, Json, RefusalError, Service, now, write_key
 from sandbox.serving import InThread, Lifespan, announced, command_line, health, listen, uvicorn_server
 
 ENDPOINT = "gcs"  # its name in the endpoints file
-PROJECT = "lakegraph-sandbox"
 PROJECT_NUMBER = "123456789012"
-EMPTY = {NO_CONTENT, NOT_MODIFIED, INCOMPLETE, CANCELLED}  # statuses without a body
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 AGENT = "@gcp-sa-bigquery-condel.iam.gserviceaccount.com"  # accounts of connections
-STATUS_NAMES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ALREADY_EXISTS"}
-
-Effect = Callable[["Cloud"], object]
 
 
-@dataclass
-class _Fault:
-    method: str
-    pattern: re.Pattern[str]
-    refusal: RefusalError
-    times: int
-    effect: Effect | None
-
-
-class Cloud:
+class Cloud(Service):
     """The services over a folder, without HTTP; safe to use from several threads.
 
     Attributes:
         store: what there is, also for tests to look at and to change.
-        calls: method and decoded path of each request, oldest first.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.store = Store(folder)
-        self.calls: list[tuple[str, str]] = []
-        self._objects = Objects(self.store)
-        self._faults: list[_Fault] = []
+        super().__init__(self.store.lock)
         bucket = r"/storage/v1/b/([^/]+)"
         connections = r"/v1/projects/([^/]+)/locations/([^/]+)/connections"
         datasets = r"/bigquery/v2/projects/([^/]+)/datasets"
-        self._routes: tuple[tuple[str, re.Pattern[str], Callable[..., Answer]], ...] = (
+        self._routes = (
             ("POST", re.compile("/token"), self._token),
             ("POST", re.compile("/storage/v1/b"), self._create_bucket),
             ("GET", re.compile("/storage/v1/b"), self._list_buckets),
@@ -97,60 +60,8 @@ class Cloud:
             ("POST", re.compile(datasets), self._create_dataset),
             ("GET", re.compile(rf"{datasets}/([^/]+)"), self._get_dataset),
             ("PATCH", re.compile(rf"{datasets}/([^/]+)"), self._patch_dataset),
+            *Objects(self.store).routes,
         )
-
-    def inject(
-        self,
-        method: str,
-        path_regex: str,
-        status: int,
-        message: str = "injected by the sandbox",
-        *,
-        reason: str = "",
-        times: int = 1,
-        effect: Effect | None = None,
-    ) -> None:
-        """Let the next `times` requests fail that have this method and a path in which `path_regex` is found.
-
-        Args:
-            method: of the request.
-            path_regex: matched against the decoded path without the query.
-            status: the HTTP status to answer with.
-            message: the error's message.
-            reason: the error's reason, e.g. `SERVICE_DISABLED`.
-            times: how many requests fail.
-            effect: called with this object before each of them is answered, e.g. to let somebody else be faster.
-        """
-        fault = _Fault(method, re.compile(path_regex), RefusalError(status, message, reason), times, effect)
-        with self.store.lock:
-            self._faults.append(fault)
-
-    def answer(self, call: Call) -> Answer:
-        """Answer one request, alone; errors are answers too."""
-        with self.store.lock:
-            self.calls.append((call.method, unquote(call.path)))
-            try:
-                return self._dispatch(call)
-            except RefusalError as refused:
-                return _error(refused)
-
-    def _dispatch(self, call: Call) -> Answer:
-        path = unquote(call.path)
-        self._fail_if_asked_to(call.method, path)
-        for method, pattern, handler in self._routes:
-            if method == call.method and (found := pattern.fullmatch(call.path)):
-                return handler(call, *(unquote(part) for part in found.groups()))
-        if (answer := self._objects.answer(call)) is None:
-            raise RefusalError(404, f"the sandbox has no route {call.method} {path}", "notFound")
-        return answer
-
-    def _fail_if_asked_to(self, method: str, path: str) -> None:
-        for fault in self._faults:
-            if fault.times > 0 and fault.method == method and fault.pattern.search(path):
-                fault.times -= 1
-                if fault.effect:
-                    fault.effect(self)
-                raise fault.refusal
 
     def _token(self, _: Call) -> Answer:
         return Answer({"access_token": "sandbox", "expires_in": 3600, "token_type": "Bearer"})
@@ -292,22 +203,6 @@ def _etag(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _error(refused: RefusalError) -> Answer:
-    if refused.status in EMPTY:
-        return Answer(status=refused.status)
-    status = STATUS_NAMES.get(refused.status, "UNKNOWN")
-    error: Json = {
-        "code": refused.status,
-        "message": refused.message,
-        "status": status,
-        "errors": [{"domain": "global", "message": refused.message, "reason": refused.reason or status}],
-    }
-    if refused.reason.isupper():  # how the newer services say it
-        info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "domain": "googleapis.com"}
-        error["details"] = [{**info, "reason": refused.reason}]
-    return Answer({"error": error}, refused.status)
-
-
 def application(cloud: Cloud, *, token: str = "", lifespan: Lifespan | None = None) -> ASGIApp:
     """The server as an ASGI application: the services, and `/health`.
 
@@ -320,26 +215,10 @@ def application(cloud: Cloud, *, token: str = "", lifespan: Lifespan | None = No
         The application.
     """
 
-    async def anything(request: Request) -> Response:
-        call = Call(
-            request.method,
-            request.scope["raw_path"].decode("ascii").partition("?")[0],
-            dict(request.query_params),
-            dict(request.headers),
-            await request.body(),
-            str(request.base_url).rstrip("/"),
-        )
-        if call.method == "POST" and call.path.startswith("/batch/"):
-            return await run_in_threadpool(_batch, cloud, call)
-        answer = await run_in_threadpool(cloud.answer, call)
-        if answer.file is not None:
-            headers = {**answer.headers, "Content-Length": str(answer.length)}
-            return StreamingResponse(answer.blocks(), answer.status, headers)
-        if answer.content is None:
-            return Response(status_code=answer.status, headers=dict(answer.headers))
-        return JSONResponse(answer.content, answer.status, headers=dict(answer.headers))
+    def batch(call: Call) -> Response | None:
+        return _batch(cloud, call) if call.method == "POST" and call.path.startswith("/batch/") else None
 
-    routes = [health(token), Route("/{path:path}", anything, methods=METHODS)]
+    routes = [health(token), cloud.route(batch)]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
@@ -394,44 +273,6 @@ class GcpStandIn(Cloud, InThread):
     def __exit__(self, *details: object) -> None:
         super().__exit__(*details)
         self.store.close()
-
-
-def write_key(path: Path, url: str, project: str = PROJECT) -> Path:
-    """Write a service account's key for `GOOGLE_APPLICATION_CREDENTIALS`, whose tokens come from `<url>/token`.
-
-    The account has no address: given one, google-auth would ask iamcredentials.googleapis.com, the live one, which
-    locations it may be used in.
-
-    Args:
-        path: the file, readable for its owner alone; replaced if it is there.
-        url: of the stand-in.
-        project: the account's project.
-
-    Returns:
-        `path`.
-    """
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
-    pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    key = {
-        "type": "service_account",
-        "project_id": project,
-        "private_key_id": "sandbox",
-        "private_key": pem.decode(),
-        "client_email": "",
-        "client_id": "1",
-        "auth_uri": f"{url}/auth",
-        "token_uri": f"{url}/token",
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{getpid()}.partial")
-    with fdopen(open_file(partial, O_WRONLY | O_CREAT | O_TRUNC, 0o600), "w") as opened:
-        json.dump(key, opened)
-    partial.replace(path)
-    return path
 
 
 def folder_of(settings: Settings) -> Path:

@@ -2,8 +2,7 @@
 
 What belongs here: uploads (media, multipart, resumable), downloads with ranges, listing, copying, composing, custom
 metadata, deletion, generations and their preconditions, and the folder that keeps it all. What does not: buckets,
-policies and the other services (`sandbox.gcp`), and HTTP itself: a `Call` comes in, an `Answer` or a `RefusalError`
-goes out.
+policies and the other services (`sandbox.gcp`), and how requests come and go (`sandbox.google_rest`).
 
 Every generation is a file of its own that is never written again, so that a download under way is not torn by an
 upload. Metadata are in SQLite beside the files; both survive the process.
@@ -16,21 +15,30 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import quote, unquote
+from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import google_crc32c
 
-Json = dict[str, Any]
+from sandbox.google_rest import (
+    BLOCK,
+    CANCELLED,
+    INCOMPLETE,
+    NO_CONTENT,
+    NOT_MODIFIED,
+    PARTIAL,
+    Answer,
+    Call,
+    Json,
+    RefusalError,
+    Routes,
+    now,
+)
 
 PAGE = 1000  # entries of one listing, as in the original
-BLOCK = 1 << 20
-NO_CONTENT, PARTIAL, NOT_MODIFIED, INCOMPLETE, CANCELLED = 204, 206, 304, 308, 499
 NOT_HELD = "At least one of the pre-conditions you specified did not hold."
 EDITABLE = (
     "metadata", "contentType", "contentEncoding", "contentDisposition", "contentLanguage", "cacheControl",
@@ -40,56 +48,6 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, body TEXT, PRIMARY KEY (kind, key));
 CREATE TABLE IF NOT EXISTS objects (bucket TEXT, name TEXT, body TEXT, file TEXT, PRIMARY KEY (bucket, name));
 """
-
-
-class RefusalError(Exception):
-    """A request that is answered with an error in Google's form."""
-
-    def __init__(self, status: int, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        self.status, self.message, self.reason = status, message, reason
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request; `path` is still percent-encoded, names of headers are in lower case, `base` is the server's URL."""
-
-    method: str
-    path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    base: str = ""
-
-    def json(self) -> Json:
-        """The body as a JSON object; an empty body is an empty object."""
-        try:
-            parsed = json.loads(self.body or b"{}")
-        except ValueError:
-            raise RefusalError(400, "Parse Error", "parseError") from None
-        if not isinstance(parsed, dict):
-            raise RefusalError(400, "Parse Error", "parseError")
-        return parsed
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a request is answered with: an object of JSON, nothing, or `length` bytes of an open file."""
-
-    content: Json | None = None
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    file: BinaryIO | None = None
-    length: int = 0
-
-    def blocks(self) -> Iterator[bytes]:
-        """The bytes of the file, which is closed after the last one."""
-        assert self.file is not None  # noqa: S101 - asked for files only
-        left = self.length
-        with self.file as file:
-            while left and (block := file.read(min(BLOCK, left))):
-                left -= len(block)
-                yield block
 
 
 class Store:
@@ -175,12 +133,12 @@ class Store:
 
 
 class Objects:
-    """The object endpoints over a store. `answer` expects its lock to be held."""
+    """The object endpoints over a store: `routes`, whose handlers expect its lock to be held."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         bucket, name = r"/storage/v1/b/([^/]+)", r"/o/(.+)"
-        self._routes: tuple[tuple[str, re.Pattern[str], Callable[..., Answer]], ...] = (
+        self.routes: Routes = (
             ("POST", re.compile(rf"{bucket}{name}/(?:rewriteTo|copyTo)/b/([^/]+)/o/(.+)"), self._copy),
             ("POST", re.compile(rf"{bucket}{name}/compose"), self._compose),
             ("GET", re.compile(rf"{bucket}/o/?"), self._list),
@@ -192,17 +150,6 @@ class Objects:
             ("PUT", re.compile(rf"(?:/resumable)?/upload{bucket}/o"), self._chunk),
             ("DELETE", re.compile(rf"(?:/resumable)?/upload{bucket}/o"), self._cancel),
         )
-
-    def answer(self, call: Call) -> Answer | None:
-        """The answer to a request about objects; None if it is not about any.
-
-        Raises:
-            RefusalError: the request fails as the original's would.
-        """
-        for method, pattern, handler in self._routes:
-            if method == call.method and (found := pattern.fullmatch(call.path)):
-                return handler(call, *(unquote(part) for part in found.groups()))
-        return None
 
     # -- reading
 
@@ -445,11 +392,6 @@ def _name(about: Json) -> str:
     return str(name)
 
 
-def now() -> str:
-    """The time as resources have it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def _media(call: Call, resource: Json, file: Path) -> Answer:
     size = int(resource["size"])
     headers = {
@@ -466,16 +408,8 @@ def _media(call: Call, resource: Json, file: Path) -> Answer:
     if encoding := resource.get("contentEncoding"):
         headers["Content-Encoding"] = encoding
     first, last, status = 0, size - 1, 200
-    wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", call.headers.get("range", ""))
-    if wanted and (wanted[1] or wanted[2]):
-        if wanted[1]:
-            first, last = int(wanted[1]), min(int(wanted[2] or last), last)
-        else:
-            first = max(size - int(wanted[2]), 0)
-        if first > last:
-            raise RefusalError(
-                416, f"The requested range cannot be satisfied: {size} bytes", "requestedRangeNotSatisfiable"
-            )
+    if wanted := call.byte_range(size):
+        first, last = wanted
         headers["Content-Range"], status = f"bytes {first}-{last}/{size}", PARTIAL
     opened = file.open("rb")
     opened.seek(first)

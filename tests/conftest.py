@@ -1,8 +1,10 @@
 """Fixtures that tests of several folders share; its folder is on the path, so `import lakes` works everywhere below."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gcp
 import lakes
@@ -43,3 +45,19 @@ def gcp_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
     """The variables of the target gcp on stand-ins, started once for each worker; mark the test `gcp`."""
     with gcp.running(tmp_path_factory.mktemp("gcp")) as environment:
         yield environment
+
+
+@pytest.fixture
+def loopback_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No name but this machine's is looked up, not even in a client's background thread."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host not in ("127.0.0.1", "localhost", None):
+            asked.append(str(host))
+        return real(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    yield
+    assert asked == []

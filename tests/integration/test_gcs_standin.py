@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -30,20 +29,7 @@ CHUNK = 256 * 1024
 TARGET = GcpTarget("a-project", "US", "lake", "lakegraph", None)
 
 
-@pytest.fixture(autouse=True)
-def loopback_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No name but this machine's is looked up, not even in a client's background thread."""
-    asked: list[str] = []
-    real = socket.getaddrinfo
-
-    def look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
-        if host not in ("127.0.0.1", "localhost", None):
-            asked.append(str(host))
-        return real(host, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    yield
-    assert asked == []
+pytestmark = pytest.mark.usefixtures("loopback_alone")
 
 
 @pytest.fixture

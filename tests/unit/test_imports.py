@@ -23,6 +23,7 @@ HEAVY = (
     "numpy",
     "plotly",
     "google.cloud",
+    "googleapiclient",
     "httpx",
     "sqlalchemy",
     "psutil",
