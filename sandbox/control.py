@@ -30,7 +30,7 @@ import psutil
 
 from lake.errors import LakeError
 from lake.settings import Settings, Target
-from sandbox import emulators, tlc
+from sandbox import emulators, membership_workbooks, tlc
 from sandbox.endpoints import read_endpoints, withdraw
 
 State = Literal["running", "stopped", "foreign"]
@@ -123,6 +123,7 @@ def _prepare_sources(settings: Settings, sample: Sample) -> None:
         for month in sample.months:
             tlc.write(service, month, folder, rows)
     tlc.write_zones(folder)
+    membership_workbooks.prepare(settings.sandbox_home)
 
 
 def _prepare_nothing(_settings: Settings, _sample: Sample) -> None:
@@ -160,7 +161,13 @@ STAND_INS: tuple[StandIn, ...] = (
     StandIn(
         "starrocks", ("starrocks", "starrocks_http"), "starrocks_http", _prepare_nothing, _module("sandbox.starrocks")
     ),
-    StandIn("sources", ("tlc_base", "users_api"), "users_api", _prepare_sources, _module("sandbox.server")),
+    StandIn(
+        "sources",
+        ("tlc_base", "users_api", "membership_folder"),
+        "users_api",
+        _prepare_sources,
+        _module("sandbox.server"),
+    ),
     StandIn(
         "gcp",
         ("gcs",),

@@ -26,6 +26,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lake.settings import Settings
+from sandbox.membership_workbooks import FOLDER
 from sandbox.serving import InThread, Lifespan, announced, command_line, health, listen, uvicorn_server
 from sandbox.users import USERS, User
 
@@ -229,7 +230,10 @@ def serve(settings: Settings, *, token: str = "", port: int = 0) -> None:
         LakeError: the port is taken.
     """
     listener, url = listen(port)
-    announcement = announced(settings.endpoints_file, {"tlc_base": f"{url}/tlc", "users_api": url})
+    dropped = str(settings.sandbox_home / FOLDER)  # a folder needs no server
+    announcement = announced(
+        settings.endpoints_file, {"tlc_base": f"{url}/tlc", "users_api": url, "membership_folder": dropped}
+    )
     app = application(settings.sandbox_home / "tlc", token=token, lifespan=lambda _: announcement)
     uvicorn_server(app, "info").run([listener])
 

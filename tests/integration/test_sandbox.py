@@ -23,7 +23,7 @@ from sandbox.server import Asked, SandboxServer
 from sandbox.users import USERS
 
 MONTHS = ("2023-01",)
-EVERYWHERE = ("shop_mongodb", "shop_s3", "starrocks", "tlc_base", "users_api")
+EVERYWHERE = ("membership_folder", "shop_mongodb", "shop_s3", "starrocks", "tlc_base", "users_api")
 ROWS = {"yellow": 200, "green": 100, "fhv": 100}
 
 
