@@ -104,8 +104,8 @@ def lakegraph_load(home: str, folder: str, month: str, small: str, cast: bool) -
     said: Said = {}
     with measured(said):
         result = _load(home, folder, "yellow_trips", month)
-    if bool(result.casts) != cast:
-        raise RuntimeError(f"{month}: the other path was taken: {result.casts}")
+    if bool(result.notes) != cast:
+        raise RuntimeError(f"{month}: the other path was taken: {result.notes}")
     return {**said, "rows": result.account.rows_loaded}
 
 

@@ -36,7 +36,7 @@ def trips(request: LoadRequest, report: SourceReport, *, files: Sequence[str]) -
 
     Args:
         request: the table and its month.
-        report: filled in with the file, its digest, its rows, new columns and casts.
+        report: filled in with the file, its digest, its rows, new columns and what was cast.
         files: where the file may lie under `LAKEGRAPH_TLC_BASE`; `{month}` becomes the partition's YYYY-MM.
 
     Returns:
@@ -55,7 +55,7 @@ def trips(request: LoadRequest, report: SourceReport, *, files: Sequence[str]) -
             report.source_object, report.digest = file.url, file.digest
             report.rows_read = parquet.metadata.num_rows
             left_out = tuple(f"{name}: new and all null, left out" for name in how.untyped)
-            report.new_columns, report.casts = how.new, how.casts + left_out
+            report.new_columns, report.notes = how.new, how.casts + left_out
             yield from _import(file, parquet) if how.as_is else _cast(file, parquet, how)
 
     @dlt.source(name="tlc", max_table_nesting=0)

@@ -81,4 +81,5 @@ class LoadResult:
     snapshot_id: int | None
     total_rows: int
     new_columns: tuple[str, ...] = ()
-    casts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()

@@ -76,14 +76,16 @@ class SourceReport:
     """What a source learns while it is read; it fills this in, the commit reads it.
 
     `rows_read` counts rows at the source, independently of what arrives: read = loaded + rejected is then a
-    check that can fail.
+    check that can fail. `notes` are for whoever looks at the load: columns that were cast, what was left out;
+    `refused` are files that were not read, each with the reason.
     """
 
     source_object: str = ""
     digest: str = ""
     rows_read: int = 0
     new_columns: tuple[str, ...] = ()
-    casts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 SourceFactory = Callable[[LoadRequest, SourceReport], "DltSource"]
@@ -232,7 +234,8 @@ def load(
         snapshot_id=commit.snapshot_id,
         total_rows=commit.total_rows,
         new_columns=report.new_columns,
-        casts=report.casts,
+        notes=report.notes,
+        refused=report.refused,
     )
 
 

@@ -6,7 +6,7 @@ and freshness policies do), and any retry of the work itself.
 
 - A failed run alerts once, through Dagster's run failure sensor; a blocking check fails its run and is told
   there, by name.
-- A check that fails with ERROR severity without failing a run, and an asset whose freshness turns to FAIL,
+- A check that fails with ERROR severity without failing a run, and assets whose freshness turns to FAIL, all together,
   alert through a second sensor, whose cursor remembers what was told.
 - Secrets: the webhook's URL and the mail server's password are cut out of every text that leaves this module.
   httpx would log the URL, so its logger is silenced for it while it is called.
@@ -473,23 +473,51 @@ def _events(
             yield f"freshness {key.to_user_string()} {at.timestamp()}", at.timestamp(), alert
 
 
-def _tell(events: Sequence[tuple[str, float, Alert]], settings: Settings, log: Any) -> dict[str, float]:
+@dataclass(frozen=True)
+class _News:
+    """What is told at once: an alert, and the events (id → time) that it is of."""
+
+    events: Mapping[str, float]
+    alert: Alert
+
+
+def _grouped(events: Sequence[tuple[str, float, Alert]], ui_url: str) -> list[_News]:
+    """One alert for all that have become stale: of a domain that misses its deadline, all tables do."""
+    stale = [event for event in events if event[2].kind == "freshness"]
+    news = [_News({name: at}, alert) for name, at, alert in events if alert.kind != "freshness" or len(stale) == 1]
+    if len(stale) > 1:
+        names = sorted(asset for _, _, alert in stale for asset in alert.assets)
+        since = min(alert.reason.rpartition(" since ")[2] for _, _, alert in stale)
+        reason = f"{', '.join(names)} were not built in time: their freshness policies fail, the first since {since}"
+        reason = reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"
+        together = replace(
+            stale[0][2],
+            title=f"Stale: {len(names)} assets",
+            reason=reason,
+            assets=tuple(names),
+            url=f"{ui_url.rstrip('/')}/assets",
+        )
+        news.append(_News({name: at for name, at, _ in stale}, together))
+    return news
+
+
+def _tell(news: Sequence[_News], settings: Settings, log: Any) -> dict[str, float]:
     """Deliver what can be delivered; the ids and times of the events that reached a channel.
 
     Raises:
         DeliveryError: the first event reached no channel, so there is nothing to remember.
     """
     told: dict[str, float] = {}
-    for name, at, alert in events:
+    for one in news:
         try:
-            deliver(alert, settings)
+            deliver(one.alert, settings)
         except DeliveryError as error:
             if not error.delivered and not told:
                 raise
             log.error("%s", error)  # noqa: TRY400 — its text is all there is to know
             if not error.delivered:  # the next tick tries this one and the rest again
                 break
-        told[name] = at
+        told |= one.events
     return told
 
 
@@ -541,7 +569,7 @@ def build_alert_sensors(settings: Settings | None = None) -> list[dg.SensorDefin
         checks = sorted(graph.asset_check_keys) if graph else []
         found = _events(context.instance, assets, checks, cursor.since, current().ui_url)
         news = sorted((event for event in found if event[0] not in cursor.seen), key=lambda event: event[1])
-        told = _tell(news, current(), context.log)
+        told = _tell(_grouped(news, current().ui_url), current(), context.log)
         untold = [at for name, at, _ in news if name not in told]
         since = max(cursor.since, min([now - OVERLAP_SECONDS, *untold]))
         seen = {name: at for name, at in ({**cursor.seen, **told}).items() if at >= since}

@@ -294,10 +294,16 @@ def query(
         ),
     ],
     output: Annotated[
-        Format, typer.Option("--format", help="How rows are printed; csv begins with a header line.")
+        Format,
+        typer.Option(
+            "--format",
+            help="How rows are printed; csv begins with a header line, and puts ' before text that a spreadsheet would "
+            "run as a formula; json has every text as it is.",
+        ),
     ] = Format.table,
 ) -> None:
     """Query what was built: the published copy, read-only, also while a run is under way; in the cloud, BigQuery."""
+    from lake.query import for_spreadsheets
     from lake.query import query as ask
 
     if not sql.strip():
@@ -306,7 +312,7 @@ def query(
     if output is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(rows.column_names)
-        for batch in rows.to_batches():
+        for batch in for_spreadsheets(rows).to_batches():
             writer.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
     elif output is Format.json:
         sys.stdout.write(json.dumps(rows.to_pylist(), default=str, ensure_ascii=False) + "\n")

@@ -9,17 +9,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from lake.errors import LakeError
 from lake.settings import get_settings
 
-PartitionName = Literal["monthly", "hourly"]
+PartitionName = Literal["monthly", "daily", "hourly"]
 
 MONTHLY = dg.MonthlyPartitionsDefinition(start_date="2023-01", fmt="%Y-%m", end_offset=1)
 """Month of the TLC's file, from 2023-01 to the running month, which a late backfill or a live feed may hold
 already.
+"""
+
+ZONE = get_settings().membership_zone
+FIRST_DAY = get_settings().membership_first_day
+DAILY = dg.DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat(), timezone=ZONE, end_offset=1)
+"""Day that a workbook of the membership reports, in the settings' zone, from their first one to the running day, of
+which one may have been dropped early. The first day stands for all that is older, too.
 """
 
 FIRST_HOUR = get_settings().shop_first_hour
@@ -28,18 +36,30 @@ HOURLY = dg.HourlyPartitionsDefinition(start_date=FIRST_HOUR, end_offset=1)
 rest. The first hour stands for all that is older, too.
 """
 
-PARTITIONS: dict[PartitionName, dg.TimeWindowPartitionsDefinition] = {"monthly": MONTHLY, "hourly": HOURLY}
+PARTITIONS: dict[PartitionName, dg.TimeWindowPartitionsDefinition] = {
+    "monthly": MONTHLY,
+    "daily": DAILY,
+    "hourly": HOURLY,
+}
 
 OVERLAP = timedelta(hours=2)
 """How long before its hour a load looks for changes that show late, or were stamped by a clock that is off."""
 
-_FORMS = (
-    (re.compile(r"([1-9]\d{3})-(0[1-9]|1[0-2])", re.ASCII), "a month is written YYYY-MM, as in 2023-01"),
-    (
+_FORMS: dict[PartitionName, tuple[re.Pattern[str], str]] = {
+    "monthly": (
+        re.compile(r"([1-9]\d{3})-(0[1-9]|1[0-2])", re.ASCII),
+        "a month is written YYYY-MM, as in 2023-01",
+    ),
+    "daily": (
+        re.compile(r"([1-9]\d{3})-(0[1-9]|1[0-2])-(\d{2})", re.ASCII),
+        "a day is written YYYY-MM-DD, as in 2023-03-31",
+    ),
+    "hourly": (
         re.compile(r"([1-9]\d{3})-(0[1-9]|1[0-2])-(\d{2})-(\d{2}):00", re.ASCII),
         "an hour is written YYYY-MM-DD-HH:00, as in 2023-03-31-05:00",
     ),
-)
+}
+_LENGTHS: dict[PartitionName, timedelta] = {"daily": timedelta(days=1), "hourly": timedelta(hours=1)}
 
 
 @dataclass(frozen=True)
@@ -67,33 +87,48 @@ class Span:
         return (self.end - timedelta(microseconds=1)).date()
 
 
+def kind_of(key: str) -> PartitionName:
+    """Which partitions a key is of, by its form.
+
+    Raises:
+        LakeError: it has the form of none.
+    """
+    for kind, (form, _) in _FORMS.items():
+        if form.fullmatch(key):
+            return kind
+    raise LakeError(f"partition {key!r}: {'; '.join(text for _, text in _FORMS.values())}")
+
+
 def span_of(key: str) -> Span:
-    """The time that a partition key names: a month `YYYY-MM` or an hour `YYYY-MM-DD-HH:00`.
+    """The time that a month `YYYY-MM`, a day `YYYY-MM-DD` or an hour `YYYY-MM-DD-HH:00` covers in a calendar of UTC.
+
+    A day of a zone covers other hours: see `closes`.
 
     Raises:
         LakeError: the key has another form.
     """
-    for form, _ in _FORMS:
-        if match := form.fullmatch(key):
-            try:
-                return _span([int(part) for part in match.groups()])
-            except ValueError:  # the 31st of February, the 25th hour
-                break
-    raise LakeError(f"partition {key!r}: {'; '.join(text for _, text in _FORMS)}")
-
-
-def _span(parts: list[int]) -> Span:
-    if is_month := len(parts) == 2:  # noqa: PLR2004 - year, month
-        parts = [*parts, 1]
-    start = datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type,misc]
-    if is_month:
+    kind = kind_of(key)
+    match = _FORMS[kind][0].fullmatch(key)
+    assert match  # noqa: S101 - `kind_of` has found it
+    parts = [int(part) for part in match.groups()]
+    try:
+        start = datetime(*[*parts, 1][: max(3, len(parts))], tzinfo=UTC)  # type: ignore[arg-type,misc]
+    except ValueError:  # the 31st of February, the 25th hour
+        raise LakeError(f"partition {key!r}: {'; '.join(text for _, text in _FORMS.values())}") from None
+    if kind == "monthly":
         return Span(start, (start + timedelta(days=31)).replace(day=1))
-    return Span(start, start + timedelta(hours=1))
+    return Span(start, start + _LENGTHS[kind])
 
 
 def span_of_range(keys: list[str]) -> Span:
     """The time from the first of `keys` to the last; they are in order."""
     return Span(span_of(keys[0]).start, span_of(keys[-1]).end)
+
+
+def closes(key: str) -> datetime:
+    """The moment at which the partition's time is over: a day's in its own zone."""
+    end = span_of(key).end
+    return end.replace(tzinfo=ZoneInfo(ZONE)) if kind_of(key) == "daily" else end
 
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -111,7 +146,18 @@ def hour_key(moment: datetime) -> str:
 
 def is_month(key: str) -> bool:
     """Whether `key` is a month's."""
-    return bool(_FORMS[0][0].fullmatch(key))
+    return bool(_FORMS["monthly"][0].fullmatch(key))
+
+
+def date_of(key: str) -> date:
+    """The first day of the month, or the day, that a key names: what its rows carry in the table.
+
+    Raises:
+        LakeError: the key has another form.
+    """
+    if kind_of(key) == "hourly":
+        raise LakeError(f"partition {key!r}: {_FORMS['monthly'][1]}; {_FORMS['daily'][1]}")
+    return span_of(key).start.date()
 
 
 def month_of(key: str) -> date:
@@ -120,7 +166,6 @@ def month_of(key: str) -> date:
     Raises:
         LakeError: the key has another form.
     """
-    match = _FORMS[0][0].fullmatch(key)
-    if not match:
-        raise LakeError(f"partition {key!r}: {_FORMS[0][1]}")
-    return date(int(match[1]), int(match[2]), 1)
+    if not is_month(key):
+        raise LakeError(f"partition {key!r}: {_FORMS['monthly'][1]}")
+    return span_of(key).start.date()

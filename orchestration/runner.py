@@ -28,7 +28,15 @@ from lake.settings import Settings, Target
 from orchestration.checks.source_freshness import CHECK as SOURCE_FRESHNESS
 from orchestration.liveness import bury_dead_runs, process_tag
 from orchestration.observations import why_skipped
-from orchestration.partitions import HOURLY, RANGE_END, RANGE_START, is_month, range_tags, span_of, span_of_range
+from orchestration.partitions import (
+    RANGE_END,
+    RANGE_START,
+    PartitionName,
+    kind_of,
+    range_tags,
+    span_of,
+    span_of_range,
+)
 from orchestration.project import ROOT
 
 if TYPE_CHECKING:
@@ -42,6 +50,8 @@ SERVING = "serving"
 PUBLISH = dg.AssetKey([SERVING, "duckdb"])
 MODELS = ("silver/", "gold/")  # what dbt builds
 POLL_SECONDS = 0.3
+FINENESS: tuple[PartitionName, ...] = ("monthly", "daily", "hourly")
+NOUNS: Mapping[PartitionName, str] = {"monthly": "month", "daily": "day", "hourly": "hour"}
 
 
 @dataclass
@@ -271,7 +281,8 @@ def plan_runs(
         raise LakeError(f"{name} is partitioned: say which with --partition KEY or --from KEY --to KEY")
     runs, notes = [], []
     left_out: set[dg.AssetKey] = set()
-    for definition, assets in sorted(by_kind.items(), key=lambda kind: kind[0] != HOURLY):
+    finest_first = sorted(by_kind.items(), key=lambda one: _fineness(one[0]), reverse=True)
+    for definition, assets in finest_first:
         name = min(asset.to_user_string() for asset in assets)
         inside = _partitions_in(definition, name, first, last)
         if inside:
@@ -316,6 +327,10 @@ def go_on(run: PlannedRun, ended: Sequence[Summary], defs: dg.Definitions) -> Pl
     return replace(run, keys=run.keys - left)
 
 
+def _fineness(definition: Any) -> int:
+    return FINENESS.index(kind_of(definition.get_partition_keys()[0]))
+
+
 def _upstream(graph: Any, key: dg.AssetKey, up_to: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
     """All that an asset rests on, and nothing beyond `up_to`."""
     found: set[dg.AssetKey] = set()
@@ -331,10 +346,16 @@ def _partitions_in(definition: Any, asset: str, first: str, last: str) -> list[s
     known: list[str] = definition.get_partition_keys()
     if span_of(first).start > span_of(last).start:
         raise LakeError(f"--from {first} is after --to {last}")
+    kind = kind_of(known[0])
     for key in (first, last):
-        if is_month(known[0]) and not is_month(key):
-            raise LakeError(f"partition {key} is an hour, and {asset} goes by month: select it apart, or give months")
-        if is_month(known[0]) == is_month(key) and key not in known:
+        given = kind_of(key)
+        if FINENESS.index(given) > FINENESS.index(kind):
+            own, other = NOUNS[kind], NOUNS[given]
+            raise LakeError(
+                f"partition {key} is {'an' if other == 'hour' else 'a'} {other}, and {asset} goes by {own}: select it "
+                f"apart, or give {own}s"
+            )
+        if given == kind and key not in known:
             raise LakeError(f"partition {key} is not one of {known[0]} to {known[-1]}")
     start, end = span_of(first).start, span_of(last).end
     return [key for key in known if start <= span_of(key).start and span_of(key).end <= end]
@@ -561,9 +582,10 @@ def _asset_of(event: Any) -> str:
     return str(event.step_key or "").replace("__", "/")
 
 
-PLACES: Mapping[bool, tuple[str, str, str]] = {  # by months, by hours: the account's date, rows in the table, set aside
-    True: ("source_month", "silver_rows", "duplicate_rows"),
-    False: ("source_day", "live_rows", "deleted_rows + superseded_rows + repeated_rows"),
+PLACES: Mapping[PartitionName, tuple[str, str, str]] = {  # the account's date, rows in the table, set aside
+    "monthly": ("source_month", "silver_rows", "duplicate_rows"),
+    "daily": ("source_day", "silver_rows", "superseded_rows"),
+    "hourly": ("source_day", "live_rows", "deleted_rows + superseded_rows + repeated_rows"),
 }
 
 
@@ -574,15 +596,14 @@ def _accounts(rows: dict[str, AssetRow], settings: Settings, tags: dict[str, str
     published = PUBLISH.to_user_string() in rows or settings.target not in PUBLISHES
     if not published or RANGE_START not in tags:
         return
-    span, by_month = span_of_range([tags[RANGE_START], tags[RANGE_END]]), is_month(tags[RANGE_START])
-    of_bronze = (
-        "__accounting" if by_month else "__versions"
-    )  # lines of orders, say, have an account and are no rows there
+    span, kind = span_of_range([tags[RANGE_START], tags[RANGE_END]]), kind_of(tags[RANGE_START])
+    # lines of orders, say, have an account and are no rows there
+    of_bronze = "__versions" if kind == "hourly" else "__accounting"
     silver = [name for name in rows if f"{name}__accounting" in rows and f"{name}{of_bronze}" in rows]
     if not silver:
         return
-    date_column, loaded, aside = PLACES[by_month]
-    low, high = span.start.date() if by_month else span.first_day or date.min, span.last_day
+    date_column, loaded, aside = PLACES[kind]
+    low, high = span.first_day or date.min if kind == "hourly" else span.start.date(), span.last_day
     counts = " UNION ALL ".join(
         f"SELECT '{name}' AS asset, sum(bronze_rows) AS bronze, sum({loaded}) AS loaded, "  # noqa: S608 - asset keys
         f"sum(rejected_rows) AS rejected, sum({aside}) AS aside "

@@ -3,7 +3,8 @@
 What belongs here: watching sources. What does not: reading them, and alerts (`alerts.py`).
 
 An idle tick reads little and launches nothing. For monthly files it costs one HEAD request for each watched month: the
-cursor holds the signature of every file seen. For objects in S3 it costs a listing, a thousand keys a request.
+cursor holds the signature of every file seen. For objects in S3 it costs a listing, a thousand keys a request; for
+workbooks one of their folder.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import dagster as dg
 
 from lake.errors import TransientError, one_line
 from lake.settings import get_settings
-from orchestration.partitions import hour_key, range_tags
+from orchestration.partitions import date_of, hour_key, range_tags
 
 WATCHED_MONTHS = 4  # the TLC publishes about two months late, and corrects what it published
 
@@ -109,3 +110,43 @@ def new_object_sensor(
         return dg.SensorResult(run_requests=[request], cursor=cursor)
 
     return new_object
+
+
+def new_workbook_sensor(
+    name: str, job: Any, partitions: dg.TimeWindowPartitionsDefinition, source: str, layout: str
+) -> dg.SensorDefinition:
+    """Runs `job` for each day of which a workbook came or changed since the cursor, however late: it re-opens its day.
+    Each day is a run of its own: one whose workbook cannot be read holds up no other.
+
+    A day that the partitions do not have yet is asked for when they do: its workbooks are not seen until then.
+
+    Args:
+        name: the table's name, for the sensor's.
+        job: the job to run.
+        partitions: the days.
+        source: module with `new_workbooks(settings, layout, cursor, last)`.
+        layout: the report.
+    """
+
+    @dg.sensor(
+        name=f"{name}_new_workbook",
+        job=job,
+        minimum_interval_seconds=60,
+        description=f"Loads the days of {name} whose workbooks came or changed.",
+    )
+    def new_workbook(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        last = date_of(partitions.get_last_partition_key() or "")
+        try:
+            module = importlib.import_module(source)
+            days, cursor = module.new_workbooks(get_settings(), layout, context.cursor, last)
+        except TransientError as error:
+            return dg.SkipReason(f"the folder does not answer, next tick tries again: {one_line(error)}")
+        if not days:
+            context.update_cursor(cursor)
+            return dg.SkipReason("nothing new in the folder")
+        told = hashlib.sha256(cursor.encode()).hexdigest()[:16]
+        keys = [day.isoformat() for day in days]
+        requests = [dg.RunRequest(run_key=f"{name}-{key}-{told}", partition_key=key) for key in keys]
+        return dg.SensorResult(run_requests=requests, cursor=cursor)
+
+    return new_workbook

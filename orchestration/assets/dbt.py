@@ -17,7 +17,7 @@ from infra_assets.steps import step_failures
 from lake.errors import LakeError
 from lake.settings import Settings, Target, get_settings
 from orchestration.dbt_costs import with_costs
-from orchestration.partitions import is_month, month_of, span_of_range
+from orchestration.partitions import is_month, kind_of, month_of, span_of_range
 from orchestration.project import dbt_project
 from orchestration.resources.dbt import LakegraphDbt, warehouse
 from orchestration.translators import translator
@@ -30,12 +30,14 @@ WAITING = "waiting: another run of dbt is under way"
 
 def window_vars(keys: list[str]) -> dict[str, str]:
     """Dbt's variables for the partitions of a run: its first and last month, or for hours the days of bronze on which
-    what they brought may lie, from the beginning if one of them is the first. Without partitions none: every month,
-    every day.
+    what they brought may lie, from the beginning if one of them is the first. Without partitions none, nor for days,
+    which are no partitions of any model: every month, every day.
     """
     if not keys:
         return {}
     keys = sorted(keys)
+    if kind_of(keys[0]) == "daily":  # what goes by days is built whole
+        return {}
     if is_month(keys[0]):
         return {"from_month": month_of(keys[0]).isoformat(), "to_month": month_of(keys[-1]).isoformat()}
     span = span_of_range(keys)
@@ -43,14 +45,13 @@ def window_vars(keys: list[str]) -> dict[str, str]:
     return {**first, "to_day": span.last_day.isoformat()}
 
 
-def build_args(keys: list[str]) -> list[str]:
+def build_args(keys: list[str], settings: Settings) -> list[str]:
     """The arguments of dbt; dagster-dbt adds the selection.
 
     Unit tests are left out: they are of the models' code, which `make test` asks, and say nothing of a run's data.
     """
-    variables = window_vars(keys)
-    arguments = ["build", "--exclude-resource-type", "unit_test"]
-    return [*arguments, *(["--vars", json.dumps(variables)] if variables else [])]
+    variables = {"membership_zone": settings.membership_zone, **window_vars(keys)}
+    return ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
 
 
 def failure_cause(run_results: Mapping[str, Any]) -> str:
@@ -125,7 +126,7 @@ def dbt_build(context: dg.AssetExecutionContext, dbt: LakegraphDbt) -> Iterator[
         partitioned = context.has_partition_key or context.has_partition_key_range
         keys = list(context.partition_keys) if partitioned else []
         _check_sources(context, keys, settings)
-        invocation = dbt.run(build_args(keys), settings, context.run_id, context=context)
+        invocation = dbt.run(build_args(keys, settings), settings, context.run_id, context=context)
         try:
             yield from _METADATA[settings.target](invocation)
         except DagsterDbtCliRuntimeError as error:

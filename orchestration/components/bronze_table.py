@@ -20,22 +20,24 @@ from infra_assets.steps import step_failures
 from lake.accounting import LoadResult
 from lake.load import Window
 from lake.settings import Settings, Target, get_settings
-from lake.spec import LoadMode, Storage, TableSpec
+from lake.spec import Storage, TableSpec
 from orchestration import freshness
-from orchestration.partitions import PARTITIONS, PartitionName, month_of, range_tags, span_of, span_of_range
-from orchestration.sensors import new_file_sensor, new_object_sensor
+from orchestration.partitions import PARTITIONS, ZONE, PartitionName, closes, date_of, range_tags, span_of_range
+from orchestration.sensors import new_file_sensor, new_object_sensor, new_workbook_sensor
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 ACCOUNTING = "row_accounting"
 DRIFT = "schema_drift"
+FILES = "files_read"
+EXTRA_CELLS = "extra_cells"  # where a table keeps what it has no column for
 PREVIEW_ROWS = 5
 _S = dg.DagsterRunStatus
 UNFINISHED = [_S.QUEUED, _S.NOT_STARTED, _S.STARTING, _S.STARTED, _S.CANCELING]
-WATCHED: Mapping[LoadMode, str] = {"replace": "", "replace_partition": "files", "append": "prefix"}  # of params
-PARTITION_COLUMNS: Mapping[LoadMode, str] = {
-    "replace": "",
-    "replace_partition": "The month of the file the row came with.",
-    "append": "The day on which the source changed the row, or the object it came with, in UTC.",
+WATCHED: Mapping[PartitionName, str] = {"monthly": "files", "daily": "layout", "hourly": "prefix"}  # of params
+PARTITION_COLUMNS: Mapping[PartitionName, str] = {
+    "monthly": "The month of the file the row came with.",
+    "daily": "The day of the workbook the row came with.",
+    "hourly": "The day on which the source changed the row, or the object it came with, in UTC.",
 }
 NEEDED: Mapping[Target, Sequence[str]] = {"local": ["iceberg_namespaces"], "gcp": ["bucket", "datasets", "lake_grant"]}
 ENGINES: Mapping[tuple[Target, Storage], str] = {
@@ -59,8 +61,10 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
     params: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the factory.")
     partitions: PartitionName | None = Field(None, description="The partitions it is loaded by.")
     cron: str | None = Field(None, description="When it is loaded; a partitioned table loads its latest partition.")
+    local_time: bool = Field(False, description="Whether `cron` is of the membership's zone; days always are.")
     lag_months: int = Field(0, ge=0, description="How many months after its end a month is published.")
-    watch: bool = Field(False, description="Whether a sensor loads a month when its file appears or changes.")
+    reads_files: bool = Field(False, description="Whether its source may refuse a file of several: a check tells.")
+    watch: bool = Field(False, description="Whether a sensor loads what appears or changes in the source.")
     kinds: list[str] = Field(default_factory=list)
     owners: list[str] = Field(default_factory=lambda: ["team:data"])
     fresh: freshness.FreshnessName | None = Field(None, description="A policy of orchestration.freshness.")
@@ -72,8 +76,8 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
             raise ValueError("partitions, table.partition_column and a mode other than replace go together")
         if (self.partitions == "hourly") != (self.table.mode == "append"):
             raise ValueError("partitions: hourly and table.mode: append go together: an hour is a part of a day")
-        if self.watch and not self.params.get(WATCHED[self.table.mode]):
-            raise ValueError("watch needs partitions and params.files, or params.prefix: what a sensor looks for")
+        if self.watch and not (self.partitions and self.params.get(WATCHED[self.partitions])):
+            raise ValueError("watch needs partitions and params.files, layout or prefix: what a sensor looks for")
         return self
 
     @property
@@ -86,35 +90,47 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         """The job that loads this table alone."""
         return f"load_{self.table.table}"
 
+    @property
+    def _checks(self) -> tuple[str, ...]:
+        return (ACCOUNTING, DRIFT, *([FILES] if self.reads_files else []))
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """The asset with its checks, a job, and a schedule and a sensor where they are declared."""
         asset = self._asset()
         # Its own checks only: dbt's source freshness has a job of its own, and costs a start of dbt.
-        own = dg.AssetSelection.checks(*(dg.AssetCheckKey(self.key, name) for name in (ACCOUNTING, DRIFT)))
+        own = dg.AssetSelection.checks(*(dg.AssetCheckKey(self.key, name) for name in self._checks))
         job = dg.define_asset_job(self.job_name, selection=dg.AssetSelection.assets(self.key).without_checks() | own)
         schedules, sensors = [], []
         if self.cron and self.partitions:
             schedules.append(self._partitioned_schedule(job, self.cron))
         elif self.cron:
-            schedules.append(dg.ScheduleDefinition(name=f"{self.job_name}_schedule", job=job, cron_schedule=self.cron))
+            name = f"{self.job_name}_schedule"
+            zone = ZONE if self.local_time else None
+            schedules.append(
+                dg.ScheduleDefinition(name=name, job=job, cron_schedule=self.cron, execution_timezone=zone)
+            )
         if self.watch and self.partitions:
-            sensors.append(self._sensor(job, PARTITIONS[self.partitions]))
+            sensors.append(self._sensor(job, self.partitions))
         return dg.Definitions(assets=[asset], jobs=[job], schedules=schedules, sensors=sensors)
 
-    def _sensor(self, job: Any, partitions: dg.TimeWindowPartitionsDefinition) -> dg.SensorDefinition:
-        wanted = self.params[WATCHED[self.table.mode]]
-        if self.table.mode == "append":
-            return new_object_sensor(self.table.table, job, partitions, self.source.rpartition(".")[0], wanted)
-        return new_file_sensor(self.table.table, job, partitions, wanted)
+    def _sensor(self, job: Any, kind: PartitionName) -> dg.SensorDefinition:
+        name, source = self.table.table, self.source.rpartition(".")[0]
+        partitions, wanted = PARTITIONS[kind], self.params[WATCHED[kind]]
+        if kind == "monthly":
+            return new_file_sensor(name, job, partitions, wanted)
+        new = new_object_sensor if kind == "hourly" else new_workbook_sensor
+        return new(name, job, partitions, source, wanted)
 
     def _partitioned_schedule(self, job: Any, cron: str) -> dg.ScheduleDefinition:
         partitions = PARTITIONS[self.partitions] if self.partitions else None
 
-        @dg.schedule(name=f"{self.job_name}_schedule", job=job, cron_schedule=cron)
+        zone = ZONE if self.partitions == "daily" else None
+
+        @dg.schedule(name=f"{self.job_name}_schedule", job=job, cron_schedule=cron, execution_timezone=zone)
         def latest_partition(context: dg.ScheduleEvaluationContext) -> Any:
             assert partitions is not None  # noqa: S101
             now = context.scheduled_execution_time
-            closed = [k for k in partitions.get_partition_keys(current_time=now) if span_of(k).end <= now]
+            closed = [k for k in partitions.get_partition_keys(current_time=now) if closes(k) <= now]
             due = closed[: len(closed) - self.lag_months]
             if not due:
                 return dg.SkipReason("nothing is due yet")
@@ -151,7 +167,8 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
             for name, c in spec.columns.items()
         ]
         if spec.partition_column:
-            columns.append(dg.TableColumn(spec.partition_column, "date", PARTITION_COLUMNS[spec.mode]))
+            told = PARTITION_COLUMNS[self.partitions] if self.partitions else None
+            columns.append(dg.TableColumn(spec.partition_column, "date", told))
 
         @dg.asset(
             key=self.key,
@@ -180,6 +197,15 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
                     DRIFT,
                     asset=self.key,
                     description="The source brought no column that the table's declaration does not know.",
+                ),
+                *(
+                    [
+                        dg.AssetCheckSpec(
+                            FILES, asset=self.key, description="Every file that was there could be read, and is known."
+                        )
+                    ]
+                    if self.reads_files
+                    else []
                 ),
             ],
         )
@@ -210,9 +236,11 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         yield dg.MaterializeResult(asset_key=self.key, metadata=self._metadata(results, settings))
         yield self._accounting(results, settings)
         yield self._drift(results)
+        if self.reads_files:
+            yield self._files(results)
 
     def _loads(self, keys: list[str]) -> Iterator[tuple[str | None, dict[str, Any]]]:
-        """What to load, and the partition that the account is told with: each month by itself, all hours at once."""
+        """What to load, and the partition that the account is told with: each month or day alone, all hours at once."""
         if not keys:
             yield None, {}
         elif self.table.mode == "append":
@@ -220,7 +248,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
             name = keys[0] if len(keys) == 1 else f"{keys[0]}...{keys[-1]}"
             yield keys[-1], {"window": Window(name, span.since, span.end)}
         else:
-            yield from ((key, {"partition": month_of(key)}) for key in keys)
+            yield from ((key, {"partition": date_of(key)}) for key in keys)
 
     def _metadata(self, results: list[tuple[LoadResult, float]], settings: Settings) -> dict[str, Any]:
         last = results[-1][0]
@@ -244,13 +272,13 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
             )
             for r, seconds in results
         ]
-        notes = [f"{r.account.partition or 'table'}: {note}" for r, _ in results for note in r.casts]
+        notes = [f"{r.account.partition or 'table'}: {note}" for r, _ in results for note in r.notes]
         return {
             "dagster/row_count": last.total_rows,
             **totals,
             "loads": dg.MetadataValue.table(loads),
             "preview": dg.MetadataValue.md(_preview(self.table, settings, last.account.run_id)),
-            **({"casts": dg.MetadataValue.md("\n".join(f"- {n}" for n in notes))} if notes else {}),
+            **({"notes": dg.MetadataValue.md("\n".join(f"- {n}" for n in notes))} if notes else {}),
             **({"iceberg_snapshot": str(last.snapshot_id)} if last.snapshot_id else {}),
         }
 
@@ -277,13 +305,25 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
     def _drift(self, results: list[tuple[LoadResult, float]]) -> dg.AssetCheckResult:
         new = {r.account.partition: r.new_columns for r, _ in results if r.new_columns}
         text = "; ".join(f"{partition or 'table'} brought {', '.join(columns)}" for partition, columns in new.items())
+        kept = f"kept in {EXTRA_CELLS}" if EXTRA_CELLS in self.table.columns else "added to the table"
         return dg.AssetCheckResult(
             check_name=DRIFT,
             asset_key=self.key,
             passed=not new,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{text}: added to the table; declare it if silver should use it" if new else "no new columns",
+            description=f"{text}: {kept}; declare it if silver should use it" if new else "no new columns",
             metadata={"new_columns": ", ".join(sorted({c for columns in new.values() for c in columns})) or "none"},
+        )
+
+    def _files(self, results: list[tuple[LoadResult, float]]) -> dg.AssetCheckResult:
+        refused = [one for r, _ in results for one in r.refused]
+        return dg.AssetCheckResult(
+            check_name=FILES,
+            asset_key=self.key,
+            passed=not refused,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="; ".join(refused) or "every file was read",
+            metadata={"refused_files": len(refused)},
         )
 
 

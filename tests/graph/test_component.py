@@ -27,6 +27,7 @@ from lake.settings import Settings, get_settings
 from orchestration import components
 from orchestration.components import BronzeTable, bronze_table
 from sandbox import tlc
+from tests.workbooks import TOP_UP, top_up, workbook
 
 DEFS = lakes.ROOT / "orchestration" / "defs"
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -137,8 +138,8 @@ def test_the_component_is_found_by_its_short_name() -> None:
         ("name: stores", "name: 'stores\n\n    x'", "is not an identifier"),
         ("name: stores", "name: ''", "'' is not an identifier"),
         ("kinds:", "partitions: weekly\nkinds:", r"partitions\n.*Input should be 'monthly'"),
-        ("kinds:", "fresh: yearly\nkinds:", r"fresh\n.*Input should be 'monthly', 'daily' or 'hourly'"),
-        ("kinds:", "watch: true\nkinds:", "watch needs partitions and params.files"),
+        ("kinds:", "fresh: yearly\nkinds:", r"fresh\n.*Input should be 'monthly', 'daily', 'morning' or 'hourly'"),
+        ("kinds:", "watch: true\nkinds:", "watch needs partitions and params.files, layout or prefix"),
         ("kinds:", "partitions: monthly\nkinds:", "partitions, table.partition_column and a mode other"),
         ("  unique:", "  partition_column: day\n  unique:", "partitions, table.partition_column and a mode other"),
         ("  unique:", "  mode: merge\n  unique:", r"mode at .*\n.*'replace_partition', 'replace' or 'append'"),
@@ -268,13 +269,13 @@ def test_a_range_is_one_run_that_tells_of_each_month(home: Settings) -> None:
     assert checks(result)["row_accounting"].metadata["rows_read"].value == sum(ROWS.values())
 
 
-def test_casts_are_told_for_the_month_that_needed_them(home: Settings, files: Path) -> None:
+def test_what_was_cast_is_told_for_the_month_that_needed_them(home: Settings, files: Path) -> None:
     """2023-01 has a column without a type where later months have one: the drift of the real files."""
     told = by_partition(materialize(component(), "2023-01"))
     drifted = told["2023-01"]
-    assert "casts" in drifted, "the generated month has the drift of the real one"
-    assert all(line.startswith("- 2023-01-01: ") for line in drifted["casts"].splitlines())
-    assert "casts" not in by_partition(materialize(component(), "2023-02"))["2023-02"]
+    assert "notes" in drifted, "the generated month has the drift of the real one"
+    assert all(line.startswith("- 2023-01-01: ") for line in drifted["notes"].splitlines())
+    assert "notes" not in by_partition(materialize(component(), "2023-02"))["2023-02"]
 
 
 def test_a_repeated_load_says_that_nothing_has_changed(home: Settings) -> None:
@@ -472,3 +473,29 @@ def test_an_account_names_the_run_that_loaded_it(home: Settings) -> None:
     account = iceberg.accounts(lakes.open_table(home))["2023-02-01"]
     assert isinstance(account, LoadAccount)
     assert account.run_id == result.run_id
+
+
+def test_workbooks_that_are_refused_are_told_by_a_check_and_so_are_new_columns(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    monkeypatch.setenv("LAKEGRAPH_MEMBERSHIP_FOLDER", str(folder))
+    get_settings.cache_clear()
+    declared = yaml.safe_load((DEFS / "membership" / "top_up" / "defs.yaml").read_text(encoding="utf-8"))["attributes"]
+    table = BronzeTable.resolve_from_dict(declared)
+    (folder / "top_up_2023-03-30.xlsx").write_bytes(workbook([*TOP_UP, "Remark"], [*top_up("T1"), "VIP"]))
+    (folder / "top_up_2023-03-31.xlsx").write_bytes(workbook(TOP_UP, top_up("T2")))
+    assert checks(materialize(table, "2023-03-31"))["files_read"].passed
+    (folder / "top_up_2023-03-30_b.xlsx").write_bytes(b"")
+    result = materialize(table, "2023-03-30", "2023-03-31")
+    assert result.success
+    told = checks(result)
+    assert not told["files_read"].passed
+    assert told["files_read"].severity == dg.AssetCheckSeverity.WARN
+    assert told["files_read"].description == "top_up_2023-03-30_b.xlsx: the file is empty (0 bytes); moved aside"
+    assert told["row_accounting"].passed
+    assert told["schema_drift"].description == (
+        "2023-03-30 brought Remark: kept in extra_cells; declare it if silver should use it"
+    )
+    assert "files_read" not in checks(materialize(component(), "2023-01")), "a file a month is there or is not"

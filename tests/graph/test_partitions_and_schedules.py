@@ -14,7 +14,20 @@ from lake.catalog import open_catalog
 from lake.errors import LakeError
 from lake.settings import Settings, get_settings
 from orchestration import project
-from orchestration.partitions import HOURLY, MONTHLY, PARTITIONS, is_month, month_of, range_tags, span_of, span_of_range
+from orchestration.partitions import (
+    DAILY,
+    HOURLY,
+    MONTHLY,
+    PARTITIONS,
+    closes,
+    date_of,
+    is_month,
+    kind_of,
+    month_of,
+    range_tags,
+    span_of,
+    span_of_range,
+)
 
 TRIPS = ("yellow_trips", "green_trips", "fhv_trips")
 
@@ -45,7 +58,7 @@ def strikes(repository: dg.RepositoryDefinition, schedule: str, after: datetime,
 def test_months_run_from_2023_to_the_running_one() -> None:
     keys = MONTHLY.get_partition_keys(current_time=datetime(2023, 4, 2, tzinfo=UTC))
     assert keys == ["2023-01", "2023-02", "2023-03", "2023-04"]
-    assert PARTITIONS == {"monthly": MONTHLY, "hourly": HOURLY}
+    assert PARTITIONS == {"monthly": MONTHLY, "daily": DAILY, "hourly": HOURLY}
 
 
 @pytest.mark.parametrize("instant", [datetime(2024, 1, 1, tzinfo=UTC), datetime(2023, 12, 31, 23, 59, 59, tzinfo=UTC)])
@@ -82,8 +95,8 @@ def test_a_span_is_what_its_keys_cover() -> None:
     assert (first.since, first.first_day) == (None, None), "no hour before it would bring what is older"
     assert is_month("2023-01")
     assert not is_month("2023-01-01-00:00")
-    with pytest.raises(LakeError, match=r"a month is written YYYY-MM.*; an hour is written"):
-        span_of("2023-01-01")
+    with pytest.raises(LakeError, match=r"a month is written YYYY-MM.*; a day is written.*; an hour is written"):
+        span_of("2023-01-01-00")
 
 
 def test_a_key_is_its_first_day() -> None:
@@ -118,6 +131,30 @@ def test_a_key_that_is_no_month_is_refused(key: str) -> None:
     assert repr(key) in str(raised.value)
     assert "YYYY-MM" in str(raised.value)
     assert not MONTHLY.has_partition_key(key)
+
+
+def test_a_day_is_one_of_the_zone_of_the_workbooks() -> None:
+    """Taipei is eight hours ahead: its 1 April begins on 31 March at 16:00 UTC."""
+    assert DAILY.get_partition_keys(current_time=datetime(2023, 3, 31, 15, 59, tzinfo=UTC))[-1] == "2023-03-31"
+    assert DAILY.get_partition_keys(current_time=datetime(2023, 3, 31, 16, 0, tzinfo=UTC))[-1] == "2023-04-01"
+    for key in DAILY.get_partition_keys(current_time=datetime(2023, 4, 2, tzinfo=UTC)):
+        window = DAILY.time_window_for_partition_key(key)
+        assert closes(key) == window.end
+        assert date_of(key) == window.start.date()
+    assert date_of("2023-03-31") == date(2023, 3, 31)
+    assert date_of("2023-03") == date(2023, 3, 1)
+    assert closes("2023-03-31-05:00") == datetime(2023, 3, 31, 6, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("key", ["2023-02-30", "2023-3-1", "2023-03-31-05:00", "20230331", "2023-03-31 "])
+def test_a_key_that_is_no_day_is_refused(key: str) -> None:
+    with pytest.raises(LakeError, match="YYYY-MM-DD") as raised:
+        date_of(key)
+    assert repr(key) in str(raised.value)
+
+
+def test_a_key_tells_its_kind() -> None:
+    assert [kind_of(key) for key in ("2023-03", "2023-03-31", "2023-03-31-05:00")] == ["monthly", "daily", "hourly"]
 
 
 # -- schedules ---------------------------------------------------------------------------------------------
@@ -169,6 +206,23 @@ def test_nothing_is_loaded_before_a_month_is_due(repository: dg.RepositoryDefini
     result = tick(repository, "load_mobility_green_trips_schedule", at)
     assert result.run_requests == []
     assert result.skip_message == "nothing is due yet"
+
+
+REPORTS = ("top_up", "pre_deduction", "post_deduction", "op_stats")
+
+
+@pytest.mark.parametrize("table", [*REPORTS, "workbooks"])
+def test_workbooks_are_loaded_at_ten_in_their_zone(repository: dg.RepositoryDefinition, table: str) -> None:
+    (first,) = strikes(repository, f"load_membership_{table}_schedule", datetime(2023, 3, 31, 12, tzinfo=UTC), 1)
+    assert first.astimezone(UTC) == datetime(2023, 4, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("table", REPORTS)
+def test_the_day_that_is_over_in_the_zone_is_loaded(repository: dg.RepositoryDefinition, table: str) -> None:
+    """At ten in the morning of 1 April in Taipei it is two o'clock in London: the 31st is over there alone."""
+    (request,) = tick(repository, f"load_membership_{table}_schedule", datetime(2023, 4, 1, 2, tzinfo=UTC)).run_requests
+    assert request.partition_key == "2023-03-31"
+    assert request.run_key == "2023-03-31@2023-04-01"
 
 
 @pytest.fixture

@@ -1,25 +1,32 @@
 """Alerts against a real mail server and a real web server on loopback."""
 
+import asyncio
 import json
 import logging
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.loader import LoadingContextForTest
+from dagster._core.test_utils import freeze_time
+from dagster._daemon.freshness import FreshnessDaemon
 from dagster._time import get_current_timestamp
 
 from lake.errors import LakeError
 from lake.settings import Settings
+from orchestration import project
 from orchestration.alerts import (
     Alert,
     DeliveryError,
@@ -328,3 +335,69 @@ def test_both_sensors_are_on_by_default() -> None:
         "alert_on_failure": dg.DefaultSensorStatus.RUNNING,
         "alert_on_quality": dg.DefaultSensorStatus.RUNNING,
     }
+
+
+# -- the membership's deadline: gold at eleven in Taipei -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def graph() -> dg.RepositoryDefinition:
+    project.prepare()
+    from orchestration.definitions import defs
+
+    return defs.get_repository_def()
+
+
+def taipei(day: int, hour: int, minute: int = 0) -> datetime:
+    return datetime(2023, 4, day, hour, minute, tzinfo=ZoneInfo("Asia/Taipei"))
+
+
+class Morning:
+    """The graph's gold of the membership on a Dagster instance, and Dagster's own daemon that looks at the clock."""
+
+    def __init__(self, graph: dg.RepositoryDefinition, instance: dg.DagsterInstance, settings: Settings) -> None:
+        self._graph, self._instance, self._settings = graph, instance, settings
+        self._cursor: str | None = None
+        assets = graph.asset_graph.get_all_asset_keys()
+        self.gold = sorted(key for key in assets if key.path[:2] == ["gold", "membership"])
+
+    def build(self, at: datetime) -> None:
+        with freeze_time(at):
+            for key in self.gold:
+                self._instance.report_runless_asset_event(dg.AssetMaterialization(key))
+
+    def look(self, at: datetime) -> set[FreshnessState]:
+        """What the daemon finds of all of gold; then the alerts' sensor has its turn."""
+        with freeze_time(at):
+            for key in self.gold:
+                node = self._graph.asset_graph.get(key)
+                context = LoadingContextForTest(self._instance)
+                asyncio.run(FreshnessDaemon()._evaluate_asset(context, node))
+            sensor = build_alert_sensors(self._settings)[1]
+            with dg.build_sensor_context(
+                instance=self._instance, cursor=self._cursor, repository_def=self._graph
+            ) as context:
+                self._cursor = sensor.evaluate_tick(context).cursor
+        return {state.freshness_state for state in self._instance.get_freshness_state_records(self.gold).values()}
+
+
+def test_gold_that_is_not_there_at_eleven_is_one_mail_and_one_call(
+    graph: dg.RepositoryDefinition, instance: dg.DagsterInstance, web: Web, mailbox: Mailbox
+) -> None:
+    morning = Morning(graph, instance, configured(alert_webhook=web.url, alert_smtp=mailbox.url))
+    assert len(morning.gold) == 11
+    morning.build(taipei(1, 10, 30))
+    assert morning.look(taipei(1, 11, 1)) == {FreshnessState.PASS}
+    assert morning.look(taipei(2, 10, 59)) == {FreshnessState.PASS}, "until the next deadline"
+    morning.build(taipei(2, 9, 50))  # by a workbook that came late; not by the load of ten o'clock
+    assert morning.look(taipei(2, 11, 1)) == {FreshnessState.FAIL}
+    [told], [mailed] = web.received, mailbox.received
+    assert (told["kind"], told["title"]) == ("freshness", "Stale: 11 assets")
+    assert told["assets"] == [key.to_user_string() for key in morning.gold]
+    assert mailed["Subject"] == "[lakegraph] Stale: 11 assets"
+    assert mailed.get_content().startswith("gold/membership/channel_performance, gold/membership/deduction_deviation")
+    assert "were not built in time" in mailed.get_content()
+    assert morning.look(taipei(2, 11, 2)) == {FreshnessState.FAIL}
+    assert len(web.received) == len(mailbox.received) == 1, "it is told once"
+    morning.build(taipei(2, 12))
+    assert morning.look(taipei(2, 12, 1)) == {FreshnessState.PASS}

@@ -85,7 +85,7 @@ def test_months_whose_types_drift_make_one_table_in_any_order(lake, files, month
     first_with_fee = next(month for month in order if month >= "2025-01")
     assert {m: r.new_columns for m, r in results.items() if r.new_columns} == {first_with_fee: ("cbd_congestion_fee",)}
     counts = {f"{name}: double → int64" for name in ("RatecodeID", "passenger_count", "payment_type", "trip_type")}
-    assert {m: set(r.casts) for m, r in results.items() if r.casts} == {
+    assert {m: set(r.notes) for m, r in results.items() if r.notes} == {
         "2023-01": counts | {"ehail_fee: null → double"},
         "2025-11": counts,
     }

@@ -46,12 +46,28 @@ SHOP_GOLD = {
     "gold/shop/product_performance",
     "gold/shop/stock_on_hand",
 }
-EXPORTED = {f"mobility_{one.rpartition('/')[2]}" for one in GOLD} | {
-    f"shop_{one.rpartition('/')[2]}" for one in SHOP_GOLD
+MEMBERSHIP_GOLD = {
+    f"gold/membership/{name}"
+    for name in (
+        "channel_performance",
+        "deduction_deviation",
+        "dim_channels",
+        "dim_dates",
+        "dim_users",
+        "fct_channel_settlement",
+        "fct_topup",
+        "fct_user_activity",
+        "membership_movement",
+        "topup_funnel",
+        "user_retention",
+    )
 }
+ALL_GOLD = GOLD | SHOP_GOLD | MEMBERSHIP_GOLD
+EXPORTED = {"_".join(one.split("/")[1:]) for one in ALL_GOLD}
 SERVED = {  # downstream of the published copy, which is of all of gold
     "serving/duckdb",
     "serving/kpi_report",
+    "serving/superset/membership",
     "serving/superset/mobility",
     "serving/superset/shop",
     *(f"serving/{kind}/{table}" for kind in ("exports", "starrocks") for table in (*EXPORTED, "shop_orders_monthly")),
@@ -101,14 +117,17 @@ def test_who_only_reads_gold_is_not_made_here(defs: dg.Definitions) -> None:
         ("bronze/mobility/users silver/mobility/users", {"bronze/mobility/users", "silver/mobility/users"}),
         ("gold/mobility/* *green*", GOLD | GREEN),
         ("bronze/mobility/users gold/mobility/*", GOLD | {"bronze/mobility/users"}),
-        ("gold/*", GOLD | SHOP_GOLD),
-        ("group:gold", GOLD | SHOP_GOLD),
+        ("gold/*", ALL_GOLD),
+        ("group:gold", ALL_GOLD),
         ('key:"gold/mobility/*" or tag:team=nobody', GOLD),
-        ('group:gold and not key:"*trips*" and not key:"*/shop/*"', {"gold/mobility/users_by_city"}),
+        (
+            'group:gold and not key:"*trips*" and not key:"*/shop/*" and not key:"*/membership/*"',
+            {"gold/mobility/users_by_city"},
+        ),
         ("+gold/mobility/users_by_city", USERS),
         ('+key:"gold/mobility/users_by_city"', USERS),
         ("gold/mobility/users_by_city+", {"gold/mobility/users_by_city", *SERVED}),
-        ("(group:gold)", GOLD | SHOP_GOLD),
+        ("(group:gold)", ALL_GOLD),
     ],
 )
 def test_a_selection_is_read_as_meant(defs: dg.Definitions, text: str, expected: set[str]) -> None:
@@ -116,9 +135,13 @@ def test_a_selection_is_read_as_meant(defs: dg.Definitions, text: str, expected:
 
 
 def test_a_pattern_of_a_layer_takes_the_whole_layer(defs: dg.Definitions) -> None:
-    bronze = selected("bronze/mobility/* bronze/shop/*", defs)
+    bronze = selected("bronze/mobility/* bronze/shop/* bronze/membership/*", defs)
     assert bronze == selected("group:bronze", defs)
-    assert {name.rsplit("/", 1)[0] for name in bronze} == {"bronze/mobility", "bronze/shop"}
+    assert {name.rsplit("/", 1)[0] for name in bronze} == {
+        "bronze/membership",
+        "bronze/mobility",
+        "bronze/shop",
+    }
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n"])
@@ -288,13 +311,18 @@ def test_what_is_served_of_a_domain_goes_with_it(defs: dg.Definitions) -> None:
     asked = runner.resolve("bronze/* silver/* gold/* serving/*", defs)
     (months,), _ = runner.plan_runs(asked, defs, "2023-01", None, None)
     served = {key for key in asked if key.path[0] == "serving"}
-    of_shop = {key for key in served if key.path[-1].startswith("shop")}
-    assert served - months.keys == of_shop
+    of_shop, of_membership = (
+        {key for key in served if key.path[-1].startswith(domain)} for domain in ("shop", "membership")
+    )
+    assert served - months.keys == of_shop | of_membership
     assert len(of_shop) == 2 * (len(SHOP_GOLD) + 1) + 1
-    hours, months = runner.plan_runs(asked, defs, None, "2023-01", "2023-03")[0]
+    assert len(of_membership) == 2 * len(MEMBERSHIP_GOLD) + 1
+    hours, days, months = runner.plan_runs(asked, defs, None, "2023-01", "2023-03")[0]
     assert of_shop <= hours.keys
-    assert not of_shop & months.keys
-    assert hours.keys & months.keys == keys("serving/duckdb")
+    assert of_membership <= days.keys
+    assert not (of_shop | of_membership) & months.keys
+    assert hours.keys & days.keys == days.keys & months.keys == keys("serving/duckdb")
+    assert tuple(days.tags.values()) == ("2023-03-29", "2023-03-31")
 
 
 def test_an_hour_is_no_month(two_kinds: dg.Definitions) -> None:
@@ -303,6 +331,10 @@ def test_an_hour_is_no_month(two_kinds: dg.Definitions) -> None:
     assert [tuple(run.tags.values()) for run in runs] == [(hour, hour)]
     with pytest.raises(LakeError, match=f"partition {hour} is an hour, and months goes by month"):
         runner.plan_runs(keys("hours", "months"), two_kinds, hour, None, None)
+    with pytest.raises(LakeError, match=r"partition 2023-03-31 is a day, and months goes by month: .*, or give months"):
+        runner.plan_runs(keys("hours", "months"), two_kinds, "2023-03-31", None, None)
+    runs, _ = runner.plan_runs(keys("hours"), two_kinds, "2023-03-31", None, None)
+    assert [tuple(run.tags.values()) for run in runs] == [("2023-03-31-00:00", "2023-03-31-23:00")], "a day of hours"
     for wrong in ("2023-03-31-24:00", "2023-02-29-00:00", "2023-03-31-05:30"):
         with pytest.raises(LakeError, match="an hour is written YYYY-MM-DD-HH:00"):
             runner.plan_runs(keys("hours"), two_kinds, wrong, None, None)
@@ -315,7 +347,9 @@ def test_a_run_without_partitions_builds_every_month_instead_of_none() -> None:
     from orchestration.assets.dbt import build_args, window_vars
 
     assert window_vars([]) == {}
-    assert build_args([]) == ["build", "--exclude-resource-type", "unit_test"]
+    settings = Settings(membership_zone="Asia/Tokyo")
+    variables = '{"membership_zone": "Asia/Tokyo"}'
+    assert build_args([], settings) == ["build", "--exclude-resource-type", "unit_test", "--vars", variables]
 
 
 def test_hours_look_at_the_days_on_which_their_changes_may_lie() -> None:
@@ -341,11 +375,13 @@ def test_a_backfill_is_one_window_from_its_first_to_its_last_month_in_any_order(
 def test_the_window_reaches_dbt_as_json_not_as_words_of_a_shell() -> None:
     import json
 
-    from orchestration.assets.dbt import build_args
+    from orchestration.assets.dbt import build_args, window_vars
 
-    *_, option, value = build_args(["2023-01"])
+    *_, option, value = build_args(["2023-01"], Settings())
     assert option == "--vars"
-    assert json.loads(value) == {"from_month": "2023-01-01", "to_month": "2023-01-01"}
+    window = {"from_month": "2023-01-01", "to_month": "2023-01-01"}
+    assert json.loads(value) == {"membership_zone": "Asia/Taipei", **window}
+    assert window_vars(["2023-03-30", "2023-03-31"]) == {}, "what goes by days is built whole"
 
 
 def results(*outcomes: tuple[str, str, str | None]) -> dict[str, Any]:
