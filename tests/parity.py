@@ -26,10 +26,19 @@ TYPES: Mapping[str, str] = {  # BigQuery's type of what DuckDB calls so
     "TIMESTAMP": "DATETIME",
     "BOOLEAN": "BOOL",
     "DECIMAL(18,2)": "NUMERIC",
+    "DECIMAL(18,4)": "NUMERIC",
 }
 # What tells a table's rows apart: the first of these that the table has. Without any, rows are compared as wholes.
 KEYS: Sequence[tuple[str, ...]] = (
     ("trip_id",),
+    ("top_up_id",),
+    ("report", "settlement_date", "channel_code"),
+    ("settlement_date", "channel_code"),
+    ("topup_date", "channel_code"),
+    ("activity_date", "user_id"),
+    ("activity_date", "stage_order"),
+    ("cohort_week", "week_number"),
+    ("report", "source_day"),
     ("user_id",),
     ("zone_id",),
     ("service", "pickup_date", "pickup_zone_id"),
@@ -47,6 +56,8 @@ KEYS: Sequence[tuple[str, ...]] = (
     ("product_id",),
     ("customer_id",),
     ("order_date",),
+    ("date_day",),
+    ("channel_code",),
     ("source_day",),
 )
 SHOWN = 20

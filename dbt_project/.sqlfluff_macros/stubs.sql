@@ -38,3 +38,15 @@
 {% macro conformed_shop_order_items() %}select 1 as source_day, 'r' as reject_reason from shop_order_items{% endmacro %}
 {% macro conformed_shop_reviews() %}select 1 as source_day, 'r' as reject_reason from shop_reviews{% endmacro %}
 {% macro conformed_shop_stock_movements() %}select 1 as source_day, 'r' as reject_reason from shop_stock_movements{% endmacro %}
+{% macro rounded(value, scale) %}{{ value }}{% endmacro %}
+{% macro local_time(column, zone) %}{{ column }}{% endmacro %}
+{% macro week_start(day) %}{{ day }}{% endmacro %}
+{% macro day_of_week(day) %}{{ day }}{% endmacro %}
+{% macro weeks_from(first, last) %}{{ last }} - {{ first }}{% endmacro %}
+{% macro days_within(bounds) %}select first_day as date_day from {{ bounds }}{% endmacro %}
+{% macro workbook_place() %}workbook, source_day{% endmacro %}
+{% macro newest_first(keys) %}row_number() over (partition by {{ keys | join(', ') }} order by workbook){% endmacro %}
+{% macro membership_level_rank(level) %}length({{ level }}){% endmacro %}
+{% macro topup_day_segment(hour) %}{{ hour }}{% endmacro %}
+{% macro workbook_accounts(states, staged, keys) %}select 1 as bronze_rows from {{ states }} cross join {{ staged }}{% endmacro %}
+{% macro workbook_row_state(recency, valid, rejected) %}coalesce({{ recency }}, {{ valid }}, {{ rejected }}){% endmacro %}

@@ -182,3 +182,44 @@
         safe_ordinal(cast(ceil(cast({{ fraction }} as numeric) * count({{ column }})) as int64))
     ]
 {%- endmacro %}
+
+{#- An exact number as DECIMAL(18, scale), the last place half away from zero; null if it does not fit. -#}
+{% macro rounded(value, scale=2) %}{{ return(adapter.dispatch('rounded')(value, scale)) }}{% endmacro %}
+{% macro default__rounded(value, scale) %}try_cast({{ value }} as decimal(18, {{ scale }})){% endmacro %}
+{% macro bigquery__rounded(value, scale) -%}
+    case when abs(round({{ value }}, {{ scale }})) < {{ 10 ** (18 - scale) }} then round({{ value }}, {{ scale }}) end
+{%- endmacro %}
+
+{#- `column`, a time in UTC without a zone, as the clock on the wall shows it in `zone`. -#}
+{% macro local_time(column, zone) %}{{ return(adapter.dispatch('local_time')(column, zone)) }}{% endmacro %}
+{% macro default__local_time(column, zone) -%}
+    (({{ column }} at time zone 'UTC') at time zone '{{ zone }}')
+{%- endmacro %}
+{% macro bigquery__local_time(column, zone) %}datetime(timestamp({{ column }}), '{{ zone }}'){% endmacro %}
+
+{#- The Monday of the week that `day` is in. -#}
+{% macro week_start(day) %}{{ return(adapter.dispatch('week_start')(day)) }}{% endmacro %}
+{% macro default__week_start(day) %}cast(date_trunc('week', {{ day }}) as date){% endmacro %}
+{% macro bigquery__week_start(day) %}date_trunc({{ day }}, isoweek){% endmacro %}
+
+{#- 1 for Monday to 7 for Sunday. -#}
+{% macro day_of_week(day) %}{{ return(adapter.dispatch('day_of_week')(day)) }}{% endmacro %}
+{% macro default__day_of_week(day) %}isodow({{ day }}){% endmacro %}
+{% macro bigquery__day_of_week(day) %}mod(extract(dayofweek from {{ day }}) + 5, 7) + 1{% endmacro %}
+
+{#- How many weeks after `first` `last` is; both are Mondays. -#}
+{% macro weeks_from(first, last) %}{{ return(adapter.dispatch('weeks_from')(first, last)) }}{% endmacro %}
+{% macro default__weeks_from(first, last) %}date_diff('day', {{ first }}, {{ last }}) // 7{% endmacro %}
+{#- The parentheses are for the emulator, as in `money_mean`. -#}
+{% macro bigquery__weeks_from(first, last) %}div((date_diff({{ last }}, {{ first }}, day)), 7){% endmacro %}
+
+{#- One row for each day from `first_day` to `last_day` of `bounds`, which has one row: date_day. -#}
+{% macro days_within(bounds) %}{{ return(adapter.dispatch('days_within')(bounds)) }}{% endmacro %}
+{% macro default__days_within(bounds) -%}
+    select cast(unnest(generate_series(cast(first_day as timestamp), cast(last_day as timestamp), interval 1 day)) as date) as date_day
+    from {{ bounds }}
+{%- endmacro %}
+{% macro bigquery__days_within(bounds) -%}
+    select date_day
+    from {{ bounds }}, unnest(generate_date_array(first_day, last_day)) as date_day
+{%- endmacro %}

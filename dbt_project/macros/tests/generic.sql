@@ -22,6 +22,19 @@
     having count(*) > 1
 {% endtest %}
 
+{#- Every value of `column_name` is one of `field` in the relation `to`. Rows with another one say where, by the columns `place`. -#}
+{% test known_in(model, column_name, to, field, place) %}
+    select {{ place | join(', ') }}, {{ column_name }}, count(*) as row_count
+    from {{ model }}
+    where {{ column_name }} not in (select {{ field }} from {{ to }} where {{ field }} is not null)
+    group by {{ place | join(', ') }}, {{ column_name }}
+{% endtest %}
+
+{#- `column_name` is at most `tolerance` from 0; the rows that are not say where. -#}
+{% test within(model, column_name, tolerance) %}
+    select * from {{ model }} where abs({{ column_name }}) > {{ tolerance }}
+{% endtest %}
+
 {#- Each of `columns` adds up to what the column that it is mapped to adds up to in the relation `to`; of no rows it is 0. -#}
 {% test same_totals(model, columns, to) %}
     select *
