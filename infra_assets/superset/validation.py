@@ -33,7 +33,7 @@ from lake.errors import LakeError
 
 VERSION = "1.0.0"
 COLUMN_KEYS = ("x_axis", "series", "entity", "granularity_sqla")
-COLUMN_LISTS = ("groupby", "groupby_b", "columns", "all_columns")
+COLUMN_LISTS = ("groupby", "groupby_b", "groupbyRows", "groupbyColumns", "columns", "all_columns")
 METRIC_KEYS = ("metric", "timeseries_limit_metric", "timeseries_limit_metric_b")
 METRIC_LISTS = ("metrics", "metrics_b", "percent_metrics")
 FILTER_LISTS = ("adhoc_filters", "adhoc_filters_b")
@@ -70,8 +70,10 @@ CHARTS: Mapping[str, tuple[str, ...]] = {
     "echarts_area": TIMESERIES,
     "echarts_timeseries_bar": TIMESERIES,
     "echarts_timeseries_line": TIMESERIES,
+    "funnel": ("metric", "groupby"),
     "mixed_timeseries": (*TIMESERIES, "metrics_b"),
     "pie": ("metric", "groupby"),
+    "pivot_table_v2": ("metrics", "groupbyRows", "groupbyColumns"),
     "table": ("query_mode",),
 }
 MODES: Mapping[str, tuple[str, ...]] = {"aggregate": ("metrics",), "raw": ("all_columns",)}

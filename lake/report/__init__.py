@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lake.errors import LakeError
+from lake.report.membership import SECTIONS as MEMBERSHIP
 from lake.report.mobility import SECTIONS as MOBILITY
 from lake.report.page import Answer, page
 from lake.report.sections import Section
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SECTIONS", "Section", "render"]
 
-SECTIONS = (*MOBILITY, *SHOP)
+SECTIONS = (*MEMBERSHIP, *MOBILITY, *SHOP)
 _TABLES = re.compile(r"\{([\w.*]+)(?::([\w,\s]+))?\}")
 
 

@@ -22,9 +22,11 @@ from lake.report.sections import Figure, Section
 # A service keeps its colour in every chart; any other series takes the next one of the palette.
 COLOURS = {"yellow": "#e0a100", "green": "#1f9d63", "fhvhv": "#3b6fd4", "fhv": "#9a5fc9"}
 PALETTE = ("#3b6fd4", "#e07b39", "#1f9d9d", "#c75b96", "#7a8699", "#9a5fc9", "#b39b2f", "#4fa3e0")
-MONEY = ("$", "\N{EURO SIGN}")  # units that stand before their number, without cents
+MONEY = ("$", "\N{EURO SIGN}", "NT$")  # units that stand before their number, without cents
+SHADES = ((0, "#eef3fc"), (1, "#2f62c8"))  # of a share, from 0 to 1
 MOST_ROWS = 400  # of the table under a chart
 NOTHING = "\N{EN DASH}"
+_DOWNWARDS = {"autorange": "reversed", "ticksuffix": "  "}  # the first row on top
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,24 @@ def _axis(column: str, kind: str) -> dict[str, Any]:
     return axis
 
 
+def _categories(values: Sequence[Any]) -> dict[str, Any]:
+    """An axis of names in the order of the rows; Plotly's own goes by series, of which one may lack a name."""
+    return {"type": "category", "categoryorder": "array", "categoryarray": list(dict.fromkeys(values))}
+
+
+def _heatmap(answer: Answer, layout: dict[str, Any]) -> dict[str, Any]:
+    """A cell for each row of the answer, with its share in it; a pair that is not there stays empty."""
+    across, down, shares = ([_plain(row[i]) for row in answer.rows] for i in (0, 1, 2))
+    cells = {
+        "type": "heatmap", "x": across, "y": down, "z": shares, "zmin": 0, "zmax": 1, "colorscale": SHADES,
+        "showscale": False, "xgap": 2, "ygap": 2, "hoverongaps": False, "texttemplate": "%{z:.0%}",
+        "hovertemplate": "%{y}, %{x}: %{z:.1%}<extra></extra>",
+    }  # fmt: skip
+    xaxis = _axis(answer.columns[0], "category") | _categories(across) | {"showgrid": False}
+    yaxis = _axis(answer.columns[1], "category") | _categories(down) | _DOWNWARDS | {"showgrid": False}
+    return {"data": [cells], "layout": layout | {"xaxis": xaxis, "yaxis": yaxis}}
+
+
 def _chart(answer: Answer, taken: dict[str, str]) -> dict[str, Any]:
     """A Plotly.js figure: `data` and `layout`, without the colours of the page's theme."""
     figure, columns = answer.section.figure, answer.columns
@@ -142,10 +162,13 @@ def _chart(answer: Answer, taken: dict[str, str]) -> dict[str, Any]:
         }  # fmt: skip
         return {"data": [pie], "layout": layout | {"showlegend": False, "margin": dict.fromkeys("lrtb", 40)}}
 
+    if figure == "heatmap":
+        return _heatmap(answer, layout)
+
     series = len(columns) > 2  # noqa: PLR2004 — category, series, value
     names = list(dict.fromkeys(str(row[1]) if series else _label(columns[-1])[0] for row in answer.rows))
     unit = _label(columns[-1])[1]
-    number = {"$": "$,.0f", "%": ".2%"}.get(unit, ",")
+    before, number = (unit, ",.0f") if unit in MONEY else ("", ".2%" if unit == "%" else ",")
     along, across = ("y", "x") if figure == "hbars" else ("x", "y")
     data = []
     for name in names:
@@ -155,7 +178,7 @@ def _chart(answer: Answer, taken: dict[str, str]) -> dict[str, Any]:
             "name": _plain(name),
             along: [_plain(row[0]) for row in rows],
             across: [_plain(row[-1]) for row in rows],
-            "hovertemplate": f"%{{{across}:{number}}}" + ("" if series else "<extra></extra>"),
+            "hovertemplate": f"{before}%{{{across}:{number}}}" + ("" if series else "<extra></extra>"),
         }
         if figure == "line":
             mode = "lines" if len(rows) > 31 else "lines+markers"  # noqa: PLR2004 — a single day is seen too
@@ -165,15 +188,10 @@ def _chart(answer: Answer, taken: dict[str, str]) -> dict[str, Any]:
         data.append(trace)
     layout |= {f"{along}axis": _axis(columns[0], "category"), f"{across}axis": _axis(columns[-1], "value")}
     layout["showlegend"] = series
-    if figure == "hbars":  # the first row on top; names need no axis title
-        layout["yaxis"] |= {
-            "type": "category",
-            "title": {"text": ""},
-            "autorange": "reversed",
-            "ticksuffix": "  ",
-        }
-    elif figure == "bars":
-        layout["xaxis"] |= {"type": "category"}
+    if figure != "line":
+        layout[f"{along}axis"] |= _categories([_plain(row[0]) for row in answer.rows])
+    if figure == "hbars":  # names need no axis title
+        layout["yaxis"] |= _DOWNWARDS | {"title": {"text": ""}}
     return {"data": data, "layout": layout}
 
 
@@ -210,7 +228,7 @@ def page(answers: Sequence[Answer], source: Path) -> Iterator[str]:
     absent = [f"{answer.section.title} ({', '.join(answer.missing)})" for answer in answers if answer.missing]
     charts: dict[str, dict[str, Any]] = {}
     taken: dict[str, str] = {}
-    drawn: tuple[Figure, ...] = ("line", "bars", "hbars", "share")
+    drawn: tuple[Figure, ...] = ("line", "bars", "hbars", "share", "heatmap")
     published = datetime.fromtimestamp(source.stat().st_mtime, UTC)
 
     yield _HEAD

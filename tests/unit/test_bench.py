@@ -25,6 +25,8 @@ LINES = [
     "through the wire, from the stand-in",
     "from memory, without a server",
     "the stand-in's own, in its process",
+    "lakegraph, workbook to bronze",
+    "pandas `read_excel`",
 ]
 BUDGETS = [
     "warm bronze load, registered",
@@ -32,6 +34,7 @@ BUDGETS = [
     "import",
     "the shop's hour, 2 days of history: the whole hour",
     "the shop's hour of 200 changed documents",
+    "a workbook of 300 rows to bronze",
 ]
 
 
@@ -39,7 +42,7 @@ BUDGETS = [
 def test_every_contender_and_budget_is_in_the_report(tmp_path: Path) -> None:
     out = tmp_path / "results.md"
     rows = ["--rows-month", "5000", "--rows-set", "5000", "--rows-dicts", "200", "--repeats", "1", "--smoke"]
-    rows += ["--shop-scale", "1", "--shop-days", "2", "--shop-changes", "200"]
+    rows += ["--shop-scale", "1", "--shop-days", "2", "--shop-changes", "200", "--rows-workbook", "300"]
     command = [sys.executable, "-m", "benchmarks.bench", *rows, "--work", str(tmp_path / "work"), "--out", str(out)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=400, env=dict(os.environ)

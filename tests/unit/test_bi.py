@@ -1,6 +1,7 @@
 """What connects BI tools: the file and the link to the letter, and the commands that make them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -10,10 +11,12 @@ import pytest
 from command import Done, call
 
 from infra_assets.bi import looker_studio_url, pbids
+from infra_assets.superset.contract import gold_contract
 from lake.errors import LakeError
 from lake.settings import GcpTarget
 from orchestration.served import Served, named, served_tables
 
+ROOT = Path(__file__).parents[2]
 TARGET = GcpTarget("my-project", "EU", "my-lake", "lakegraph", None)
 CLOUD = {"LAKEGRAPH_TARGET": "gcp", "LAKEGRAPH_GCP_PROJECT": "my-project", "LAKEGRAPH_GCP_BUCKET": "my-lake"}
 Run = Callable[..., Done]
@@ -66,6 +69,15 @@ def test_a_file_that_cannot_be_written_is_a_line(run, tmp_path):
     assert run("powerbi", "--output", str(file)) == Done(
         1, "", f"error: {file}: cannot be written: No such file or directory\n"
     )
+
+
+def test_the_model_in_the_docs_is_of_tables_and_columns_of_gold():
+    page, contract = (ROOT / "docs/bi.md").read_text(), gold_contract()
+    model = page.split("### The model\n")[1].split("\n### Incremental refresh\n")[0]
+    assert {table for table in contract if f"| `{table.removeprefix('gold.')}` |" not in model} == set()
+    related = re.findall(r"`([a-z_]+)\[(\w+)\]`", model)  # what is calculated has a capital letter
+    assert len(related) > 15
+    assert [pair for pair in related if pair[1] not in contract.get(f"gold.{pair[0]}", {})] == []
 
 
 # -- Looker Studio -------------------------------------------------------------------------------------------

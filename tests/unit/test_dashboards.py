@@ -51,7 +51,7 @@ def unzip(blob: bytes) -> dict[str, Document]:
 
 def test_the_files_are_valid_by_the_contract_of_gold():
     assert validation.faults(TREE, gold_contract()) == ()
-    assert [one.slug for one in TREE.dashboards] == ["mobility", "shop"]
+    assert [one.slug for one in TREE.dashboards] == ["membership", "mobility", "shop"]
 
 
 def test_every_uuid_is_that_of_its_path():
@@ -90,6 +90,23 @@ def test_trips_and_revenue_are_shown_by_day_zone_and_hour():
     assert {(metric, column) for metric in ("total_trips", "total_revenue") for column in by} <= shown
 
 
+def test_the_five_questions_of_membership_are_answered():
+    """Each by its own mart: how far users come, what channels bring, who stays, who moves, what deviates."""
+    charts = TREE.used(TREE.dashboard("membership"))[0]
+    tables = {one.uuid: one.table.removeprefix("membership_") for one in TREE.datasets}
+    kinds = {(tables[chart.dataset], chart.params["viz_type"]) for chart in charts}
+    assert {
+        ("topup_funnel", "funnel"),
+        ("topup_funnel", "echarts_timeseries_line"),
+        ("channel_performance", "echarts_timeseries_bar"),
+        ("channel_performance", "table"),
+        ("user_retention", "pivot_table_v2"),
+        ("membership_movement", "echarts_timeseries_bar"),
+        ("deduction_deviation", "echarts_timeseries_bar"),
+        ("deduction_deviation", "table"),
+    } <= kinds
+
+
 def test_a_dashboard_rests_on_the_tables_of_its_charts_and_filters():
     assert bundle.tables(TREE, "mobility") == {
         "gold.mobility_trips_by_zone_day",
@@ -97,8 +114,8 @@ def test_a_dashboard_rests_on_the_tables_of_its_charts_and_filters():
         "gold.mobility_green_trips_by_payment_type",
         "gold.mobility_users_by_city",
     }
-    with pytest.raises(LakeError, match=r"no 'membership'; there are mobility, shop$"):
-        bundle.tables(TREE, "membership")
+    with pytest.raises(LakeError, match=r"no 'sales'; there are membership, mobility, shop$"):
+        bundle.tables(TREE, "sales")
 
 
 def test_every_dashboard_is_filtered_by_date_and_by_more():
@@ -205,6 +222,8 @@ STOCK = "charts/shop_low_stock"
 SHOP = "dashboards/shop"
 NUMBER = "charts/shop_orders"
 PRODUCTS = "charts/shop_products"
+FUNNEL = "charts/membership_funnel"
+COHORTS = "charts/membership_cohorts"
 
 BROKEN = {
     "uuid of another path": (
@@ -358,6 +377,26 @@ BROKEN = {
         BY_DAY,
         lambda d: d["params"].update(metric=d["params"].pop("metrics")[0]),
         "metrics is missing: a chart echarts_timeseries_bar needs it",
+    ),
+    "a funnel without stages": (
+        FUNNEL,
+        lambda d: d["params"].update(groupby=[]),
+        "groupby is missing: a chart funnel needs it",
+    ),
+    "a pivot's rows": (
+        COHORTS,
+        lambda d: d["params"].update(groupbyRows=["week"]),
+        "groupbyRows: gold.membership_user_retention has no column week",
+    ),
+    "a pivot's columns": (
+        COHORTS,
+        lambda d: d["params"].update(groupbyColumns=["weeks"]),
+        "groupbyColumns: gold.membership_user_retention has no column weeks",
+    ),
+    "a pivot of rows only": (
+        COHORTS,
+        lambda d: d["params"].pop("groupbyColumns"),
+        "groupbyColumns is missing: a chart pivot_table_v2 needs it",
     ),
     "a table without metrics": (
         PRODUCTS,

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from lake.errors import LakeError
 from lake.report import Section, render
+from lake.report.page import show
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 EVIL = "<img src=x onerror=alert(1)> & </script><script>alert(2)</script>"
@@ -34,10 +36,65 @@ SHOP = """
     for name in ("customers", "orders", "products", "reviews", "stock_movements")
 )
 
+# Two days of two channels. Anna paid twice, Ben once, his refunded order does not count; the shop's second day is not
+# settled, and its first misses what was paid by half a dollar.
+MEMBERSHIP = """
+    CREATE TABLE gold.membership_dim_dates AS FROM (VALUES (DATE '2023-03-29'), (DATE '2023-03-30')) AS d (date_day);
+    CREATE TABLE gold.membership_dim_users AS FROM (VALUES ('anna', 'gold', 2), ('ben', 'basic', 0), ('cleo', 'basic', 0),
+        ('dan', NULL, NULL)) AS u (user_id, membership_level, level_rank);
+    CREATE TABLE gold.membership_dim_channels AS FROM (VALUES ('app', 'App', 'app_store', DATE '2023-03-30'),
+        ('cvs', 'Shop', 'carrier', DATE '2023-03-29')) AS c (channel_code, channel_name, channel_type, last_settled_on);
+    CREATE TABLE gold.membership_fct_topup AS FROM (VALUES
+        ('anna', 'succeeded', 13, 'afternoon', FALSE, 300.40), ('anna', 'succeeded', 2, 'dawn', TRUE, 100.20),
+        ('ben', 'succeeded', 14, 'afternoon', FALSE, 50.00), ('ben', 'refunded', 20, 'evening', TRUE, 0.00),
+        ('cleo', 'failed', 3, 'dawn', FALSE, 0.00)
+    ) AS t (user_id, status, topup_hour, topup_day_segment, is_repeat_topup, paid_amount);
+    CREATE TABLE gold.membership_fct_user_activity AS FROM (VALUES (DATE '2023-03-29', 'anna', 30.5),
+        (DATE '2023-03-29', 'ben', 10.5), (DATE '2023-03-30', 'anna', 7.0)) AS a (activity_date, user_id, watch_minutes);
+    CREATE TABLE gold.membership_fct_channel_settlement AS
+    FROM (VALUES (300.00, 60.00), (100.00, 12.00), (5000.00, NULL)) AS s (gross_amount, deductions);
+    CREATE TABLE gold.membership_topup_funnel AS FROM (VALUES
+        (DATE '2023-03-29', 2, '2 visited page', 3), (DATE '2023-03-29', 1, '1 active', 5),
+        (DATE '2023-03-30', 1, '1 active', 2), (DATE '2023-03-30', 2, '2 visited page', 0)
+    ) AS f (activity_date, stage_order, stage, users);
+    CREATE TABLE gold.membership_channel_performance AS FROM (VALUES
+        ('app', 'App', 3, 2, 1, 120.00, 36.00, 84.00), ('cvs', 'Shop', 1, 1, 0, 200.00, 20.00, 179.50),
+        ('cvs', 'Shop', 2, 1, 1, 130.60, NULL, NULL)
+    ) AS p (channel_code, channel_name, orders, paid_orders, repeat_orders, paid_amount, deductions, net_amount);
+    CREATE TABLE gold.membership_user_retention AS FROM (VALUES
+        (DATE '2023-03-20', 0, 4, 4), (DATE '2023-03-20', 1, 4, 3), (DATE '2023-03-20', 2, 4, 0),
+        (DATE '2023-03-27', 0, 6, 6), (DATE '2023-03-27', 1, 6, 1)
+    ) AS r (cohort_week, week_number, cohort_users, active_users);
+    CREATE TABLE gold.membership_membership_movement AS FROM (VALUES
+        (DATE '2023-03-27', 'upgraded', 'basic', 'silver', 2), (DATE '2023-03-27', 'upgraded', 'silver', 'gold', 1),
+        (DATE '2023-03-27', 'stayed', 'gold', 'gold', 9), (DATE '2023-03-20', 'joined', NULL, 'basic', 4),
+        (DATE '2023-03-27', 'dropped_off', 'basic', NULL, 1)
+    ) AS m (week_start, movement, from_level, to_level, users);
+    CREATE TABLE gold.membership_deduction_deviation AS FROM (VALUES
+        (DATE '2023-03-29', 'app', 'App', 36.50, 36.00, 0.50, 0.01, TRUE),
+        (DATE '2023-03-29', 'cvs', 'Shop', 20.00, 20.00, 0.00, -0.50, FALSE),
+        (DATE '2023-03-30', 'app', 'App', 10.00, 12.25, -2.25, 0.00, TRUE)
+    ) AS d (settlement_date, channel_code, channel_name, deductions, expected_deductions, deviation, settlement_gap,
+        is_within_tolerance);
+    CREATE TABLE silver.membership_top_ups__accounting AS FROM (VALUES (20, 15, 2, 3, 0), (10, 8, 0, 1, 1))
+        AS a (bronze_rows, silver_rows, rejected_rows, superseded_rows, unaccounted_rows);
+    CREATE TABLE silver.membership_user_activity__accounting AS FROM (VALUES (7, 7, 0, 0, 0))
+        AS a (bronze_rows, silver_rows, rejected_rows, superseded_rows, unaccounted_rows);
+    CREATE TABLE silver.membership_channel_settlements__accounting AS
+    FROM (VALUES ('pre', 4, 3, 1, 0, 0), ('post', 3, 3, 0, 0, 0))
+        AS a (report, bronze_rows, silver_rows, rejected_rows, superseded_rows, unaccounted_rows);
+    CREATE TABLE silver.membership_top_ups__rejected AS
+    FROM (VALUES ('unknown_status', 'a'), ('no_user', 'b')) AS r (reject_reason, top_up_id);
+    CREATE TABLE silver.membership_channel_settlements__rejected AS
+    FROM (VALUES ('negative_amount', 1), ('negative_amount', 2), ('negative_amount', 3)) AS r (reject_reason, sheet_row);
+    CREATE TABLE silver.membership_user_activity__rejected AS
+    FROM (VALUES ('no_user', DATE '2023-03-29')) AS r (reject_reason, activity_date);
+"""
+
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    """A published file as dbt would build it: three services, two months, and a day of the shop."""
+    """A published file as dbt would build it: three services, two months, a day of the shop, two of membership."""
     path = tmp_path / "published.duckdb"
     with duckdb.connect(str(path)) as db:
         db.execute("CREATE SCHEMA gold; CREATE SCHEMA silver")
@@ -87,6 +144,7 @@ def published(tmp_path: Path) -> Path:
                     AS r (reason, rows), range(rows)
             """)
         db.execute(SHOP)
+        db.execute(MEMBERSHIP)
     return path
 
 
@@ -95,6 +153,26 @@ def figures(page: str) -> dict[str, Any]:
     assert match
     found: dict[str, Any] = json.loads(match[1])
     return found
+
+
+def charts(page: str) -> dict[str, Any]:
+    """Each chart by its section's title."""
+    drawn = figures(page)
+    named = re.findall(r'id="(chart-\d+)" role="img" aria-label="(.*?)"', page)
+    assert [number for number, _ in named] == list(drawn)
+    return {unescape(title): drawn[number] for number, title in named}
+
+
+def bars(chart: Any, along: str = "x") -> dict[str, list[tuple[Any, Any]]]:
+    """What a chart shows: for each series, the pairs of category and value in their order."""
+    across = "y" if along == "x" else "x"
+    return {trace["name"]: list(zip(trace[along], trace[across], strict=True)) for trace in chart["data"]}
+
+
+def cells(page: str, title: str) -> list[list[str]]:
+    """The rows of a section's table as texts, head first."""
+    card = page.split(f'<p class="kicker">{title}</p>')[1].split("</article>", maxsplit=1)[0]
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", card)]
 
 
 class Tags(HTMLParser):
@@ -114,6 +192,11 @@ def test_numbers_come_from_the_tables(published: Path, tmp_path: Path) -> None:
     assert total
     tiles = dict(re.findall(r'<div class="tile"><dt>(.*?)</dt><dd>(.*?)</dd>', page))
     assert tiles == {
+        "Days covered": "2",
+        "Paid amount": "NT$451",
+        "Paying users": "2",
+        "Retention in week 1": "40.00 %",
+        "Deductions share": "18.00 %",
         "Trips": f"{total[0]:,}",
         "Revenue": f"${total[1]:,.0f}",
         "Services": "3",
@@ -124,28 +207,88 @@ def test_numbers_come_from_the_tables(published: Path, tmp_path: Path) -> None:
         "Refunds": "-€20",
         "Average basket": "€30",
     }
-    charts = list(figures(page).values())
-    assert len(charts) == 12
-    products = charts[10]["data"][0]
-    assert list(zip(products["y"], products["x"], strict=True)) == [("Coat", 90.0), ("Tee", 80.0)]
-    countries = {trace["name"]: dict(zip(trace["y"], trace["x"], strict=True)) for trace in charts[11]["data"]}
-    assert countries == {"new": {"Unknown": 90.0, "FR": 20.0}, "vip": {"FR": 60.0}}
-    per_day = {trace["name"]: trace for trace in charts[0]["data"]}
+    drawn = charts(page)
+    assert len(drawn) == 22
+    assert bars(drawn["Top 15 products"], "y") == {"Revenue": [("Coat", 90.0), ("Tee", 80.0)]}
+    countries = bars(drawn["Customers' value by country"], "y")
+    assert countries == {"new": [("Unknown", 90.0), ("FR", 20.0)], "vip": [("FR", 60.0)]}
+    per_day = {trace["name"]: trace for trace in drawn["Trips per day"]["data"]}
     assert per_day.keys() == {"yellow", "green", "fhvhv"}
     assert per_day["yellow"]["x"][0] == "2024-01-01"
     assert len(per_day["yellow"]["x"]) == 60
     assert sum(sum(trace["y"]) for trace in per_day.values()) == total[0]
-    zones = charts[4]["data"][0]
+    zones = drawn["Top 15 pickup zones"]["data"][0]
     assert len(zones["y"]) == 15
     assert zones["x"] == sorted(zones["x"], reverse=True)
-    reasons = charts[5]["data"]
-    assert {(t["name"], y, x) for t in reasons for y, x in zip(t["y"], t["x"], strict=True)} == {
-        (service, reason, rows)
-        for service in ("yellow", "green")
-        for reason, rows in (("pickup_after_dropoff", 60), ("zone_missing", 25), ("negative_fare", 12))
-    }
+    reasons = [("pickup_after_dropoff", 60), ("zone_missing", 25), ("negative_fare", 12)]
+    assert bars(drawn["Reject reasons"], "y") == {"yellow": reasons, "green": reasons}
     assert page.count('<td class="n bad">7</td>') == 2
     assert "Left out" not in page
+
+
+def test_the_numbers_of_membership_come_from_its_tables(published: Path, tmp_path: Path) -> None:
+    page = render(published, tmp_path / "kpi.html").read_text()
+    drawn = charts(page)
+    assert bars(drawn["Funnel"], "y") == {"Users of an average day": [("1 active", 3.5), ("2 visited page", 1.5)]}
+    days = ("2023-03-29", "2023-03-30")
+    assert bars(drawn["Funnel by day"]) == {
+        "1 active": list(zip(days, (5, 2), strict=True)),
+        "2 visited page": list(zip(days, (3, 0), strict=True)),
+    }
+    assert bars(drawn["Paid amount by channel"], "y") == {  # the one that brings most on top
+        "Left after deductions": [("Shop", 179.5), ("App", 84.0)],
+        "Deductions": [("Shop", 20.0), ("App", 36.0)],
+        "Not settled yet": [("Shop", 130.6)],
+    }
+    (cohorts,) = drawn["Retention"]["data"]
+    assert list(zip(cohorts["y"], cohorts["x"], cohorts["z"], strict=True)) == [
+        ("2023-03-20", 0, 1.0), ("2023-03-20", 1, 0.75), ("2023-03-20", 2, 0.0),
+        ("2023-03-27", 0, 1.0), ("2023-03-27", 1, pytest.approx(1 / 6)),
+    ]  # fmt: skip
+    assert bars(drawn["Movement between levels"]) == {  # who stayed would hide the others
+        "joined": [("2023-03-20", 4)],
+        "dropped_off": [("2023-03-27", 1)],
+        "upgraded": [("2023-03-27", 3)],
+    }
+    assert bars(drawn["Deducted and expected"]) == {
+        "Deducted": list(zip(days, (56.5, 10.0), strict=True)),
+        "Expected": list(zip(days, (56.0, 12.25), strict=True)),
+    }
+    assert bars(drawn["Users by level"], "y") == {"Users": [("gold", 1), ("basic", 2), ("Unknown", 1)]}
+    assert bars(drawn["Top-ups by part of the day"]) == {"Repeat": [("dawn", 1)], "First": [("afternoon", 2)]}
+    assert drawn["Top-ups by part of the day"]["layout"]["xaxis"]["categoryarray"] == ["dawn", "afternoon"]
+    assert bars(drawn["Minutes watched"]) == {
+        "Watched by an active user": list(zip(days, (20.5, 7.0), strict=True)),
+    }
+    assert bars(drawn["Reject reasons of membership"], "y") == {
+        "Settlements": [("negative_amount", 3)],
+        "Top-ups": [("no_user", 1), ("unknown_status", 1)],
+        "User activity": [("no_user", 1)],
+    }
+
+
+def test_the_tables_of_membership_show_cents_where_they_matter_and_alarms(published: Path, tmp_path: Path) -> None:
+    page = render(published, tmp_path / "kpi.html").read_text()
+    assert cells(page, "Channels")[1:] == [
+        ["Shop", "carrier", "3", "2", "1", "NT$331", "NT$20", "NT$180", "10.00 %", "2023-03-29"],
+        ["App", "app_store", "3", "2", "1", "NT$120", "NT$36", "NT$84", "30.00 %", "2023-03-30"],
+    ]
+    assert cells(page, "Deviation by channel")[1:] == [
+        ["Shop", "1", "20", "20", "0", "0.50", "1"],
+        ["App", "2", "46.50", "48.25", "-1.75", "0", "0"],
+    ]
+    assert cells(page, "Row accounting of membership")[1:] == [
+        ["Settlements", "post", "3", "3", "0", "0", "0"],
+        ["Settlements", "pre", "4", "3", "1", "0", "0"],
+        ["Top-ups", "", "30", "23", "2", "4", "1"],
+        ["User activity", "", "7", "7", "0", "0", "0"],
+    ]
+    assert page.count('<td class="n bad">1</td>') == 2  # a settlement outside tolerance, a row that is lost
+
+
+def test_the_units_of_money_stand_before_the_number() -> None:
+    assert [show(-1234.5, unit) for unit in ("$", "€", "NT$")] == ["-$1,234", "-€1,234", "-NT$1,234"]
+    assert show(0.125, "NT$, cents") == "0.12"
 
 
 def test_the_page_loads_nothing_and_runs_nothing_from_data(published: Path, tmp_path: Path) -> None:
@@ -159,7 +302,7 @@ def test_the_page_loads_nothing_and_runs_nothing_from_data(published: Path, tmp_
     assert not re.search(r"https?:|@import|url\(|<script>alert", own)
     assert "default-src 'none'" in page
     assert "&lt;img src=x onerror=alert(1)&gt; &amp; &lt;/script&gt;" in page  # in the table
-    cities = figures(page)["chart-7"]["data"][0]["y"]
+    cities = charts(page)["Users by city"]["data"][0]["y"]
     assert cities[0] == "&lt;img src=x onerror=alert(1)&gt; &amp; &lt;/script&gt;&lt;script&gt;alert(2)&lt;/script&gt;"
 
 
@@ -174,7 +317,7 @@ def test_a_section_without_tables_is_named_in_the_footer(published: Path, tmp_pa
         "Users by city (gold.mobility_users_by_city)."
     ) in page
     assert "Where do the users live?" not in page
-    assert len(figures(page)) == 10
+    assert len(figures(page)) == 20
 
 
 def test_an_empty_table_is_no_error(published: Path, tmp_path: Path) -> None:
@@ -220,6 +363,6 @@ def test_a_browser_draws_every_chart_from_disk(published: Path, tmp_path: Path) 
         [str(CHROMIUM), *switches.split(), f"--user-data-dir={tmp_path / 'profile'}", out.as_uri()],
         check=True, capture_output=True, text=True, timeout=90,
     ).stdout  # fmt: skip
-    assert len(re.findall(r'class="chart js-plotly-plot"', dom)) == 12
+    assert len(re.findall(r'class="chart js-plotly-plot"', dom)) == 22
     assert dom.count("<img") == 0
     assert "<script>alert" not in dom
