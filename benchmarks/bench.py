@@ -43,6 +43,8 @@ SHOP_PARTS = {
 SHOP_BUDGETS = (WHOLE, "bronze", LESS_START)
 SHOP_RATIO = 1.5
 CHANGES_CPU_SECONDS = 10
+MEMBERSHIP = "benchmarks.membership"
+WORKBOOK_CPU_SECONDS = 3
 MEGABYTE = 1_000_000
 LOAD_AT_REST = 0.5
 
@@ -58,6 +60,7 @@ class Options:
     shop_scale: int
     shop_days: int
     shop_changes: int
+    rows_workbook: int
     work: Path
     smoke: bool = False
 
@@ -352,12 +355,46 @@ def bench_changes(options: Options) -> tuple[Section, list[Budget]]:
     return Section("The shop: an hour of very many changes", note, rows), [budget]
 
 
+def bench_workbook(options: Options) -> tuple[Section, list[Budget]]:
+    """A workbook of very many rows into bronze."""
+    folder, home, rows = str(options.work / "workbooks"), str(options.work / "workbook-home"), options.rows_workbook
+    size = (contender("write", {"folder": folder, "rows": rows}, module=MEMBERSHIP).detail or {})["bytes"]
+
+    def measure(what: str, name: str, times: int = options.repeats, **more: object) -> Cost:
+        def once() -> Cost:
+            shutil.rmtree(home, ignore_errors=True)
+            return contender(name, {"folder": folder, **more}, module=MEMBERSHIP)
+
+        return repeated(what, times, once)
+
+    floor = measure("fastexcel, cells as text", "fastexcel_text")
+    ours = measure("lakegraph, a workbook", "lakegraph_load", home=home)
+    openpyxl = measure("openpyxl, rows", "openpyxl_rows", times=1)
+    pandas = measure("pandas, a workbook", "pandas_frame", times=1)
+    shutil.rmtree(home, ignore_errors=True)
+    note = (
+        f"A workbook of top-ups, {size / MEGABYTE:.1f} MB: dates as cells, serial numbers and text, amounts as numbers "
+        "and text. Ours: inspected as a package, read, typed, checked, split, committed, accounted for; warm: "
+        "the process has imported everything and loaded a small workbook before. The others only read cells."
+    )
+    lines = [
+        Row("fastexcel, cells as text (floor)", floor, rows, floor),
+        Row("lakegraph, workbook to bronze", ours, rows, floor),
+        Row("openpyxl, rows as tuples", openpyxl, rows, floor),
+        Row("pandas `read_excel`", pandas, rows, floor),
+        Row("lakegraph: imports and a first small workbook (cold start)", Cost(ours.start_cpu, 0.0, 0)),
+    ]
+    budget = Budget(f"a workbook of {rows:,} rows to bronze", ours.cpu, WORKBOOK_CPU_SECONDS, "CPU s")
+    return Section(f"Membership: a workbook of {rows:,} rows and ten columns", note, lines), [budget]
+
+
 BENCHES: dict[str, Callable[[Options], tuple[Section, list[Budget]]]] = {
     "load": bench_load,
     "models": bench_models,
     "import": bench_import,
     "delta": bench_delta,
     "changes": bench_changes,
+    "workbook": bench_workbook,
 }
 
 
@@ -375,6 +412,7 @@ def main() -> int:
     parser.add_argument("--shop-scale", type=int, default=10, help="how much there is in each of the shop's days")
     parser.add_argument("--shop-days", type=int, default=100, help="days of the shop's long history")
     parser.add_argument("--shop-changes", type=int, default=100_000, help="documents that change in the busy hour")
+    parser.add_argument("--rows-workbook", type=int, default=100_000, help="rows of the workbook")
     parser.add_argument("--only", choices=[*BENCHES], action="append", help="leave the others out; may be repeated")
     parser.add_argument(
         "--work", type=Path, default=ROOT / "data" / "bench", help="generated files (kept) and scratch homes"
@@ -396,6 +434,7 @@ def main() -> int:
         arguments.shop_scale,
         arguments.shop_days,
         arguments.shop_changes,
+        arguments.rows_workbook,
         arguments.work.absolute(),
         arguments.smoke,
     )
