@@ -52,14 +52,28 @@ class Home:
     more: dict[str, str] = field(default_factory=dict)
 
     @property
+    def dropped(self) -> Path:
+        """The folder that workbooks would be dropped into: an empty one."""
+        folder = self.path.with_name(f"{self.path.name}-dropped")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
     def settings(self) -> Settings:
-        return Settings(home=self.path, tlc_base=self.tlc_base, users_api=self.users_api, http_attempts=1)
+        return Settings(
+            home=self.path,
+            tlc_base=self.tlc_base,
+            users_api=self.users_api,
+            membership_folder=str(self.dropped),
+            http_attempts=1,
+        )
 
     @property
     def variables(self) -> dict[str, str]:
         return {
             "LAKEGRAPH_HOME": str(self.path),
             "LAKEGRAPH_TLC_BASE": self.tlc_base,
+            "LAKEGRAPH_MEMBERSHIP_FOLDER": str(self.dropped),
             "LAKEGRAPH_USERS_API": self.users_api,
             "LAKEGRAPH_HTTP_ATTEMPTS": "2",
             "DAGSTER_DISABLE_TELEMETRY": "1",

@@ -147,7 +147,15 @@ def test_the_sandbox_outlives_its_command_and_is_found_again(tmp_path, here):
         up = home.run("sandbox", "up")
         assert up.code == 0, up.err
         urls = dict(line.split(": ") for line in up.out.splitlines())
-        assert urls.keys() == {"shop_mongodb", "shop_s3", "starrocks", "starrocks_http", "tlc_base", "users_api"}
+        assert urls.keys() == {
+            "membership_folder",
+            "shop_mongodb",
+            "shop_s3",
+            "starrocks",
+            "starrocks_http",
+            "tlc_base",
+            "users_api",
+        }
         status = here(home, "sandbox", "status")
         assert status.code == 0
         assert f"sources: running {urls['tlc_base']} pid " in status.out

@@ -28,7 +28,7 @@ from lake.gcp import bigquery_client
 from lake.settings import Settings
 from orchestration.resources.dbt import environment
 from orchestration.served import served_tables
-from sandbox import shop, tlc
+from sandbox import membership_workbooks, shop, tlc
 from sandbox.mongodb import MongoStandIn
 from sandbox.s3 import S3StandIn
 from sandbox.starrocks import StarRocksStandIn
@@ -36,7 +36,7 @@ from sandbox.starrocks import StarRocksStandIn
 pytestmark = [pytest.mark.gcp, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-MONTHS = ("2023-02", "2023-03")  # in the latter lies the shop's day
+MONTHS = ("2023-02", "2023-03")  # in the latter lie the shop's day and those of the membership
 # When the day is over, these have nothing to reject: whose parents were late has come out of quarantine.
 EMPTY = {f"silver.shop_{table}__rejected" for table in ("customers", "products", "reviews", "stock_movements")}
 ROWS: dict[tlc.Service, int] = {"yellow": 700, "green": 500, "fhv": 500}
@@ -93,7 +93,7 @@ class Targets:
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory, gcp_environment) -> Targets:
-    """Both targets after a run over two months, the shop's day among them, then one over the second month with other
+    """Both targets after a run over two months, the shop's day and the membership's days among them, then one over the second month with other
     trips: the models have been made anew and have replaced a month of theirs.
     """
     base, began = tmp_path_factory.mktemp("parity"), datetime.now(UTC)
@@ -113,8 +113,10 @@ def targets(tmp_path_factory, gcp_environment) -> Targets:
         shops = {"LAKEGRAPH_SHOP_MONGODB": mongo.url, "LAKEGRAPH_SHOP_S3": s3.url.replace("://", "://sandbox:sandbox@")}
         more = {k: v for k, v in gcp_environment.items() if k != "LAKEGRAPH_HOME"}
         more["LAKEGRAPH_STARROCKS"] = far.endpoint
+        more["LAKEGRAPH_MEMBERSHIP_FOLDER"] = _workbooks(base / "workbooks_gcp")
+        here = {"LAKEGRAPH_STARROCKS": near.endpoint, "LAKEGRAPH_MEMBERSHIP_FOLDER": _workbooks(base / "workbooks")}
         cloud = Home(base / "gcp", str(files), server.users_api, more | shops)
-        local = Home(base / "local", str(files), server.users_api, {**shops, "LAKEGRAPH_STARROCKS": near.endpoint})
+        local = Home(base / "local", str(files), server.users_api, here | shops)
 
         def run(*arguments: str) -> None:
             with ThreadPoolExecutor(2) as pool:
@@ -133,6 +135,12 @@ def targets(tmp_path_factory, gcp_environment) -> Targets:
         return Targets(local, cloud, began, parity.local_tables(connection), there, read_here, read_there)
 
 
+def _workbooks(folder: Path) -> str:
+    """The sandbox's workbooks, in a folder of each target's own, for some are moved aside."""
+    membership_workbooks.write(folder)
+    return str(folder)
+
+
 def _readers(stand_in: StarRocksStandIn) -> dict[str, list[tuple[Any, ...]]]:
     """What StarRocks shows of each view of `bi`, in order."""
     with StarRocks.from_url(SecretStr(stand_in.endpoint)).session() as session:
@@ -149,7 +157,7 @@ def _in_the_cloud(home: Home) -> Iterator[Settings]:
 def test_every_table_of_silver_and_gold_is_the_same_on_both_targets(targets):
     here, there = targets.here, targets.there
     assert here.keys() == there.keys()
-    assert len(here) >= 18 + 30
+    assert len(here) >= 18 + 30 + 28
     assert {name for name, (rows, _) in here.items() if not rows.num_rows} == EMPTY
     found = [
         *(d for name in here for d in parity.type_differences(name, here[name][1], there[name][1])),
