@@ -30,7 +30,7 @@ CHUNK = 1 << 20
 MAGIC = b"PAR1"
 OBJECT_STORES = {"gs", "s3"}
 SMALLEST_PARQUET = 12  # two magic words and the footer's length
-DENIED = 403
+DENIED, SERVER_ERROR = 403, 500
 BUSY = (408, 429)
 THROTTLED = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests"})
 ABSENT = (403, 404, 410)  # object stores answer 403 for a missing object where listing is not allowed
@@ -149,7 +149,7 @@ def object_store_errors(place: str) -> Iterator[None]:
         said = f"HTTP {status} {code}".rstrip() if status else type(error).__name__
         if status == DENIED or str(error).startswith("Forbidden"):  # which is all that gcsfs says
             raise LakeError(f"{place}: access denied; check the credentials in the environment") from None
-        if status >= 500 or status in BUSY or code in THROTTLED or (not status and _is_of_transport(error)):  # noqa: PLR2004 - HTTP status classes
+        if status >= SERVER_ERROR or status in BUSY or code in THROTTLED or (not status and _is_of_transport(error)):
             raise TransientError(f"{place}: {said}") from error
         raise LakeError(f"{place}: {said}; check the credentials in the environment") from None
 

@@ -30,7 +30,7 @@ from dlt_sources.dropfolder import (
     receive,
     replaced,
 )
-from dlt_sources.files import BUSY, DENIED, Fetched, MissingError
+from dlt_sources.files import BUSY, DENIED, SERVER_ERROR, Fetched, MissingError
 from dlt_sources.retries import retried
 from lake.errors import LakeError, TransientError
 from lake.settings import Settings
@@ -48,6 +48,7 @@ FIELDS = "id,name,mimeType,size,modifiedTime,md5Checksum"
 ANY_DRIVE = {"supportsAllDrives": True}  # else what lies in a shared drive is not there
 PAGE = 1000  # the most that Drive gives
 BLOCK = 1 << 23
+NOT_FOUND = 404
 TOO_FAST = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
 NOT_SHARED = frozenset(
     {"forbidden", "insufficientPermissions", "insufficientFilePermissions", "insufficientParentPermissions"}
@@ -280,9 +281,9 @@ class DriveFolder:
         """What an answer of Drive's other than success means."""
         status, (reason, message) = int(error.resp.status), _reason(error)
         said = f"HTTP {status} {reason}".rstrip()
-        if status >= 500 or status in BUSY or (status == DENIED and reason in TOO_FAST):  # noqa: PLR2004 - HTTP status classes
+        if status >= SERVER_ERROR or status in BUSY or (status == DENIED and reason in TOO_FAST):
             return TransientError(f"{place}: {said}{after}")
-        if status == 404:  # noqa: PLR2004
+        if status == NOT_FOUND:
             return MissingError(f"{place}: not there, or not shared with {self._account}")
         if status == DENIED and reason in NOT_SHARED:
             role = " as an editor (of a shared drive, as a content manager)" if moving else ""

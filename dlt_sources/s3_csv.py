@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from dlt_sources.csv_files import CsvBatch, EmptyFileError, read_csv
-from dlt_sources.files import THROTTLED, Fetched, redact
+from dlt_sources.files import SERVER_ERROR, THROTTLED, Fetched, redact
 from dlt_sources.rejects import with_rejected
 from dlt_sources.retries import retried
 from lake.duck import literal, quote
@@ -42,7 +42,6 @@ LOOK_BACK = timedelta(hours=2)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BLOCK = 1 << 23
 REWRITES = 5  # how often an object may be replaced while it is being read
-SERVER_ERROR = 500
 
 
 @dataclass(frozen=True)

@@ -238,8 +238,8 @@ class Settings(BaseSettings):
 
     @field_validator("membership_first_day")
     @classmethod
-    def _first_day(cls, value: date) -> date:
-        if value > datetime.now(UTC).date():
+    def _first_day(cls, value: date, others: ValidationInfo) -> date:
+        if value > datetime.now(ZoneInfo(others.data.get("membership_zone", "UTC"))).date():
             raise ValueError("is in the future: there would be no day to load")
         return value
 

@@ -144,11 +144,6 @@ def hour_key(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d-%H}:00"
 
 
-def is_month(key: str) -> bool:
-    """Whether `key` is a month's."""
-    return bool(_FORMS["monthly"][0].fullmatch(key))
-
-
 def date_of(key: str) -> date:
     """The first day of the month, or the day, that a key names: what its rows carry in the table.
 
@@ -157,15 +152,4 @@ def date_of(key: str) -> date:
     """
     if kind_of(key) == "hourly":
         raise LakeError(f"partition {key!r}: {_FORMS['monthly'][1]}; {_FORMS['daily'][1]}")
-    return span_of(key).start.date()
-
-
-def month_of(key: str) -> date:
-    """The first day of the month that a key `YYYY-MM` names.
-
-    Raises:
-        LakeError: the key has another form.
-    """
-    if not is_month(key):
-        raise LakeError(f"partition {key!r}: {_FORMS['monthly'][1]}")
     return span_of(key).start.date()

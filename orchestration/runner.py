@@ -29,6 +29,7 @@ from orchestration.checks.source_freshness import CHECK as SOURCE_FRESHNESS
 from orchestration.liveness import bury_dead_runs, process_tag
 from orchestration.observations import why_skipped
 from orchestration.partitions import (
+    PARTITIONS,
     RANGE_END,
     RANGE_START,
     PartitionName,
@@ -51,6 +52,7 @@ PUBLISH = dg.AssetKey([SERVING, "duckdb"])
 MODELS = ("silver/", "gold/")  # what dbt builds
 POLL_SECONDS = 0.3
 FINENESS: tuple[PartitionName, ...] = ("monthly", "daily", "hourly")
+KINDS: Mapping[Any, PartitionName] = {definition: name for name, definition in PARTITIONS.items()}
 NOUNS: Mapping[PartitionName, str] = {"monthly": "month", "daily": "day", "hourly": "hour"}
 
 
@@ -281,7 +283,7 @@ def plan_runs(
         raise LakeError(f"{name} is partitioned: say which with --partition KEY or --from KEY --to KEY")
     runs, notes = [], []
     left_out: set[dg.AssetKey] = set()
-    finest_first = sorted(by_kind.items(), key=lambda one: _fineness(one[0]), reverse=True)
+    finest_first = sorted(by_kind.items(), key=lambda one: FINENESS.index(KINDS[one[0]]), reverse=True)
     for definition, assets in finest_first:
         name = min(asset.to_user_string() for asset in assets)
         inside = _partitions_in(definition, name, first, last)
@@ -327,10 +329,6 @@ def go_on(run: PlannedRun, ended: Sequence[Summary], defs: dg.Definitions) -> Pl
     return replace(run, keys=run.keys - left)
 
 
-def _fineness(definition: Any) -> int:
-    return FINENESS.index(kind_of(definition.get_partition_keys()[0]))
-
-
 def _upstream(graph: Any, key: dg.AssetKey, up_to: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
     """All that an asset rests on, and nothing beyond `up_to`."""
     found: set[dg.AssetKey] = set()
@@ -346,7 +344,7 @@ def _partitions_in(definition: Any, asset: str, first: str, last: str) -> list[s
     known: list[str] = definition.get_partition_keys()
     if span_of(first).start > span_of(last).start:
         raise LakeError(f"--from {first} is after --to {last}")
-    kind = kind_of(known[0])
+    kind = KINDS[definition]
     for key in (first, last):
         given = kind_of(key)
         if FINENESS.index(given) > FINENESS.index(kind):

@@ -171,11 +171,7 @@ def _check_form(path: Path) -> None:
     with path.open("rb") as stream:
         head = stream.read(512)
         if head.startswith(COMPOUND):
-            while chunk := stream.read(CHUNK):
-                if ENCRYPTED in head + chunk:
-                    raise RefusedError("encrypted_workbook", "has a password: save it without one")
-                head = chunk[-len(ENCRYPTED) :]
-            if ENCRYPTED in head:
+            if ENCRYPTED in head + stream.read():
                 raise RefusedError("encrypted_workbook", "has a password: save it without one")
             raise RefusedError("old_workbook", "is a workbook of Excel 97 (.xls): save it as .xlsx")
     if head.startswith(EMPTY_ZIP):

@@ -129,6 +129,7 @@ def _rows(
     *,
     is_1904: bool,
 ) -> Rows:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -160,7 +161,7 @@ def _rows(
         place,
         body.select(list(header.columns.values())).rename_columns(list(header.columns)).filter(is_row),
         body.select(list(others)).rename_columns(_distinct(list(others.values()))).filter(is_row),
-        pa.array(range(row + 2, row + 2 + body.num_rows), pa.int64()).filter(is_row),
+        pa.array(np.arange(row + 2, row + 2 + body.num_rows)).filter(is_row),
         origin,
         is_1904,
         _broken(sheet, row + 1, header, is_row),
@@ -285,7 +286,7 @@ def split_rows(
     import duckdb
     import pyarrow as pa
 
-    raw = pa.concat_tables([_raw(rows, layout, number) for number, rows in enumerate(sheets)])
+    raw = pa.concat_tables([_raw(rows, layout) for rows in sheets])
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("raw_rows", raw)
@@ -300,7 +301,7 @@ def split_rows(
     return good, _located(rejected, raw, list(layout.columns), source)
 
 
-def _raw(rows: Rows, layout: Layout, number: int) -> "pa.Table":
+def _raw(rows: Rows, layout: Layout) -> "pa.Table":
     """A sheet's rows in the form that all sheets have."""
     import pyarrow as pa
 
@@ -314,7 +315,6 @@ def _raw(rows: Rows, layout: Layout, number: int) -> "pa.Table":
         ROW: rows.numbers,
         EXTRA: _extra(rows.others),
         IS_1904: pa.repeat(pa.scalar(rows.is_1904), count),
-        "sheet_number": pa.repeat(pa.scalar(number, pa.int32()), count),
     }
     return pa.table(columns)
 

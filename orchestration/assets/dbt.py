@@ -17,7 +17,7 @@ from infra_assets.steps import step_failures
 from lake.errors import LakeError
 from lake.settings import Settings, Target, get_settings
 from orchestration.dbt_costs import with_costs
-from orchestration.partitions import is_month, kind_of, month_of, span_of_range
+from orchestration.partitions import date_of, kind_of, span_of_range
 from orchestration.project import dbt_project
 from orchestration.resources.dbt import LakegraphDbt, warehouse
 from orchestration.translators import translator
@@ -36,10 +36,11 @@ def window_vars(keys: list[str]) -> dict[str, str]:
     if not keys:
         return {}
     keys = sorted(keys)
-    if kind_of(keys[0]) == "daily":  # what goes by days is built whole
+    kind = kind_of(keys[0])
+    if kind == "daily":  # what goes by days is built whole
         return {}
-    if is_month(keys[0]):
-        return {"from_month": month_of(keys[0]).isoformat(), "to_month": month_of(keys[-1]).isoformat()}
+    if kind == "monthly":
+        return {"from_month": date_of(keys[0]).isoformat(), "to_month": date_of(keys[-1]).isoformat()}
     span = span_of_range(keys)
     first = {"from_day": span.first_day.isoformat()} if span.first_day else {}
     return {**first, "to_day": span.last_day.isoformat()}
@@ -79,7 +80,8 @@ def _check_sources(context: dg.AssetExecutionContext, keys: list[str], settings:
         held = store.partitions(table)
         if held is None:
             raise LakeError(f"bronze.{table} is not loaded yet: materialize {source.to_user_string()} first")
-        absent = [month for month in map(month_of, filter(is_month, keys)) if not held & {month.isoformat(), ""}]
+        months = (date_of(key) for key in keys if kind_of(key) == "monthly")
+        absent = [month for month in months if not held & {month.isoformat(), ""}]
         if absent:
             raise LakeError(
                 f"bronze.{table} holds no {absent[0]:%Y-%m}: materialize {source.to_user_string()} for it first"

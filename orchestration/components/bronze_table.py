@@ -90,15 +90,23 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         """The job that loads this table alone."""
         return f"load_{self.table.table}"
 
-    @property
-    def _checks(self) -> tuple[str, ...]:
-        return (ACCOUNTING, DRIFT, *([FILES] if self.reads_files else []))
+    def _check_specs(self) -> list[dg.AssetCheckSpec]:
+        account = "Every row read is in the table or among the rejected: read = loaded + rejected."
+        drift = "The source brought no column that the table's declaration does not know."
+        specs = [
+            dg.AssetCheckSpec(ACCOUNTING, asset=self.key, blocking=True, description=account),
+            dg.AssetCheckSpec(DRIFT, asset=self.key, description=drift),
+        ]
+        if self.reads_files:
+            files = "Every file that was there could be read, and is known."
+            specs.append(dg.AssetCheckSpec(FILES, asset=self.key, description=files))
+        return specs
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """The asset with its checks, a job, and a schedule and a sensor where they are declared."""
         asset = self._asset()
         # Its own checks only: dbt's source freshness has a job of its own, and costs a start of dbt.
-        own = dg.AssetSelection.checks(*(dg.AssetCheckKey(self.key, name) for name in self._checks))
+        own = dg.AssetSelection.checks(*(spec.key for spec in self._check_specs()))
         job = dg.define_asset_job(self.job_name, selection=dg.AssetSelection.assets(self.key).without_checks() | own)
         schedules, sensors = [], []
         if self.cron and self.partitions:
@@ -186,28 +194,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
                 "dagster/column_schema": dg.TableSchema(columns=columns),
                 "source": self.source,
             },
-            check_specs=[
-                dg.AssetCheckSpec(
-                    ACCOUNTING,
-                    asset=self.key,
-                    blocking=True,
-                    description="Every row read is in the table or among the rejected: read = loaded + rejected.",
-                ),
-                dg.AssetCheckSpec(
-                    DRIFT,
-                    asset=self.key,
-                    description="The source brought no column that the table's declaration does not know.",
-                ),
-                *(
-                    [
-                        dg.AssetCheckSpec(
-                            FILES, asset=self.key, description="Every file that was there could be read, and is known."
-                        )
-                    ]
-                    if self.reads_files
-                    else []
-                ),
-            ],
+            check_specs=self._check_specs(),
         )
         def load_table(context: dg.AssetExecutionContext) -> Iterator[Any]:
             with step_failures():

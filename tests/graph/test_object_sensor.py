@@ -11,7 +11,6 @@ import pytest
 
 from lake.errors import LakeError
 from lake.settings import get_settings
-from orchestration import project
 from orchestration.partitions import FIRST_HOUR, hour_key, range_tags, span_of, span_of_range
 from sandbox import shop
 from sandbox.s3 import S3StandIn
@@ -20,14 +19,6 @@ SECRET = "hunter2"  # noqa: S105 - stands for one # pragma: allowlist secret
 HOUR = timedelta(hours=1)
 FIVE = datetime(2023, 3, 31, 5, 12, tzinfo=UTC)
 FIVE_KEY = "2023-03-31-05:00"
-
-
-@pytest.fixture(scope="module")
-def repository() -> dg.RepositoryDefinition:
-    project.prepare()
-    from orchestration.definitions import defs
-
-    return defs.get_repository_def()
 
 
 class Watch:

@@ -13,7 +13,6 @@ from dagster._utils.schedules import is_valid_cron_schedule, schedule_execution_
 from lake.catalog import open_catalog
 from lake.errors import LakeError
 from lake.settings import Settings, get_settings
-from orchestration import project
 from orchestration.partitions import (
     DAILY,
     HOURLY,
@@ -21,23 +20,13 @@ from orchestration.partitions import (
     PARTITIONS,
     closes,
     date_of,
-    is_month,
     kind_of,
-    month_of,
     range_tags,
     span_of,
     span_of_range,
 )
 
 TRIPS = ("yellow_trips", "green_trips", "fhv_trips")
-
-
-@pytest.fixture(scope="module")
-def repository() -> dg.RepositoryDefinition:
-    project.prepare()
-    from orchestration.definitions import defs
-
-    return defs.get_repository_def()
 
 
 def tick(repository: dg.RepositoryDefinition, schedule: str, at: datetime) -> Any:
@@ -69,8 +58,8 @@ def test_the_running_month_changes_at_midnight_utc(instant: datetime) -> None:
 def test_a_month_is_the_dates_it_holds() -> None:
     for key in MONTHLY.get_partition_keys(current_time=datetime(2025, 3, 1, tzinfo=UTC)):
         window = MONTHLY.time_window_for_partition_key(key)
-        assert month_of(key) == window.start.date()
-        assert month_of(key) <= (window.end - timedelta(days=1)).date()
+        assert date_of(key) == window.start.date()
+        assert date_of(key) <= (window.end - timedelta(days=1)).date()
         assert (window.end - timedelta(days=1)).date().strftime("%Y-%m") == key
 
 
@@ -93,15 +82,13 @@ def test_a_span_is_what_its_keys_cover() -> None:
     assert day.since == datetime(2023, 3, 31, 22, tzinfo=UTC)
     first = span_of_range(["2023-03-31-00:00", "2023-03-31-23:00"])
     assert (first.since, first.first_day) == (None, None), "no hour before it would bring what is older"
-    assert is_month("2023-01")
-    assert not is_month("2023-01-01-00:00")
     with pytest.raises(LakeError, match=r"a month is written YYYY-MM.*; a day is written.*; an hour is written"):
         span_of("2023-01-01-00")
 
 
 def test_a_key_is_its_first_day() -> None:
-    assert month_of("2023-01") == date(2023, 1, 1)
-    assert month_of("2024-02") == date(2024, 2, 1)
+    assert date_of("2023-01") == date(2023, 1, 1)
+    assert date_of("2024-02") == date(2024, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +97,7 @@ def test_a_key_is_its_first_day() -> None:
         "2023-13",
         "2023-00",
         "2023-1",
-        "2023-01-01",
+        "2023-01-01-00:00",
         "23-01",
         "",
         " 2023-01",
@@ -125,9 +112,9 @@ def test_a_key_is_its_first_day() -> None:
     ],
 )
 def test_a_key_that_is_no_month_is_refused(key: str) -> None:
-    """Keys become file names and dates: nothing but a month may pass, whatever the kind of partitions."""
+    """Keys become file names and dates: nothing but a month or day may pass, whatever the kind of partitions."""
     with pytest.raises(LakeError) as raised:
-        month_of(key)
+        date_of(key)
     assert repr(key) in str(raised.value)
     assert "YYYY-MM" in str(raised.value)
     assert not MONTHLY.has_partition_key(key)

@@ -11,18 +11,9 @@ import pytest
 
 from lake.errors import LakeError
 from lake.settings import get_settings
-from orchestration import project
 from orchestration.partitions import DAILY, FIRST_DAY
 
 DAY = FIRST_DAY + timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def repository() -> dg.RepositoryDefinition:
-    project.prepare()
-    from orchestration.definitions import defs
-
-    return defs.get_repository_def()
 
 
 class Watch:

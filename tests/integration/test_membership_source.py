@@ -4,12 +4,11 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from lakes import declared
 
 from dlt_sources import membership
 from lake.accounting import LoadResult
@@ -18,19 +17,12 @@ from lake.catalog import open_catalog
 from lake.errors import LakeError
 from lake.load import load
 from lake.settings import Settings
-from lake.spec import TableSpec
 from sandbox import membership_workbooks
 from sandbox.drive import DriveStandIn
 from sandbox.membership import DAYS
 from tests.workbooks import TOP_UP, top_up, workbook, workbook_of
 
-DEFS = Path(__file__).parents[2] / "orchestration/defs/membership"
 FIRST, DAY = date(2023, 3, 29), date(2023, 3, 30)
-
-
-def spec_of(table: str) -> TableSpec:
-    declared = yaml.safe_load((DEFS / table / "defs.yaml").read_text(encoding="utf-8"))
-    return TableSpec.model_validate(declared["attributes"]["table"])
 
 
 class Membership:
@@ -49,8 +41,8 @@ class Membership:
         return path
 
     def load(self, day: date = DAY, table: str = "top_up") -> LoadResult:
-        factory = partial(membership.report, layout=table)
-        return load(spec_of(table), factory, self.settings, partition=day, run_id="run")
+        spec, factory = declared(table, "membership")
+        return load(spec, factory, self.settings, partition=day, run_id="run")
 
     def rows(self, table: str = "top_up") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (
@@ -148,7 +140,7 @@ def test_a_day_that_is_loaded_again_is_the_same(lake: Membership) -> None:
     first, again = lake.load(), lake.load()
     assert (first.changed, again.changed) == (True, False)
     assert lake.ids() == ["T1"]
-    assert audit(spec_of("top_up"), ["2023-03-30"], lake.settings)[0].unaccounted == 0
+    assert audit(declared("top_up", "membership")[0], ["2023-03-30"], lake.settings)[0].unaccounted == 0
 
 
 def test_a_workbook_that_comes_late_or_is_corrected_reopens_its_day(lake: Membership) -> None:
@@ -268,7 +260,7 @@ def test_another_layout_or_zone_reads_the_same_workbook_anew(lake: Membership) -
 def test_the_folder_is_listed_and_what_is_of_no_report_moved_aside(lake: Membership) -> None:
     for name in ("top_up_2023-03-30.xlsx", "top_up_2023-02-30.xlsx", "budget 2023.xlsx", "充值記錄-2023-03-31.xlsx"):
         lake.drop(name, b"x", datetime(2023, 3, 31, tzinfo=UTC))
-    spec = spec_of("workbooks")
+    spec = declared("workbooks", "membership")[0]
     result = load(spec, membership.workbooks, lake.settings)
     found = {row["name"]: (row["report"], row["report_day"], row["bytes"]) for row in lake.rows("workbooks")}
     assert found == {
@@ -341,7 +333,8 @@ def test_the_sandboxs_workbooks_are_accounted_for_to_the_row(lake: Membership, t
         for day in DAYS[-3:]
     }
     assert all(
-        finding.unaccounted == 0 for finding in audit(spec_of(table), [f"{day}" for day in DAYS[-3:]], lake.settings)
+        finding.unaccounted == 0
+        for finding in audit(declared(table, "membership")[0], [f"{day}" for day in DAYS[-3:]], lake.settings)
     )
 
 

@@ -3,21 +3,18 @@
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from lakes import declared
 
 from dlt_sources.membership import layouts
 from dlt_sources.workbooks.package import RefusedError
 from dlt_sources.workbooks.reader import Rows, read_workbook, split_rows
-from lake.spec import TableSpec
 from sandbox import membership, membership_workbooks
 from sandbox.membership_mess import BAD_CELLS, BAD_VALUES
 from sandbox.membership_workbooks import Workbook
 
-DEFS = Path(__file__).parents[2] / "orchestration/defs/membership"
 KEYS = {
     "top_up": ("top_up_id",),
     "pre_deduction": ("settlement_date", "channel_code"),
@@ -25,11 +22,6 @@ KEYS = {
     "op_stats": ("activity_date", "user_id"),
 }
 Found = tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, str]]
-
-
-def spec_of(report: str) -> TableSpec:
-    declared = yaml.safe_load((DEFS / report / "defs.yaml").read_text(encoding="utf-8"))
-    return TableSpec.model_validate(declared["attributes"]["table"])
 
 
 def books(report: str) -> list[Workbook]:
@@ -45,7 +37,11 @@ def report(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def read(report: str, tmp_path_factory: pytest.TempPathFactory) -> Found:
     """Good rows, rejected rows, and why which workbooks were refused; copies left out."""
-    path, layout, spec = tmp_path_factory.mktemp("books") / "workbook.xlsx", layouts()[report], spec_of(report)
+    path, layout, spec = (
+        tmp_path_factory.mktemp("books") / "workbook.xlsx",
+        layouts()[report],
+        declared(report, "membership")[0],
+    )
     sheets: list[Rows] = []
     refused: dict[str, str] = {}
     copies = membership_workbooks.planted()["duplicated"]
