@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 PREFIX = "lakegraph."
+REFRESH = "full refresh"  # in the place of a partition: of a load that took the place of all before it
 
 
 @dataclass(frozen=True)

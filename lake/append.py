@@ -7,7 +7,7 @@ A row is held if another one equals it in the table's `identity` and lies in the
 that a delivery touches are looked at, and of those only the columns of the identity: the cost of a load follows the
 load, not the table. (A quarantine has no partitions: a load that rejects rows looks at all rejected ones.) If another
 writer commits first, the comparison is made anew against what it left: two loads that bring the same row at once store
-it once.
+it once. A full refresh compares with nothing: its rows take the place of all that is held.
 
 What a load adds, later ones put together, or every load and every reader would pay for all that ever were: a partition
 with `COMPACT_FILES` files gets all its rows in one file by the next load; of one that loads have left behind, half as
@@ -16,6 +16,7 @@ many are enough, one such partition a load. A table with `MANIFESTS` manifests g
 of theirs until maintenance finds it old.
 """
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -76,6 +77,7 @@ def append(
     *,
     working: Path,
     memory_limit: str,
+    refresh: bool = False,
 ) -> Appended:
     """Append the rows of `files` that the table does not hold.
 
@@ -87,26 +89,38 @@ def append(
         account: goes into the snapshot's properties, with the rows loaded and known as they turn out.
         working: a folder for DuckDB, which compares, to spill into.
         memory_limit: DuckDB's.
+        refresh: whether they take the place of all rows that it holds.
 
     Raises:
         TransientError: other writers won every race.
     """
     if not files:
-        return Appended(catalog.load_table(identifier), 0, 0)
+        return Appended(_emptied(catalog, identifier, account) if refresh else catalog.load_table(identifier), 0, 0)
     with _compared(files, identity, working, memory_limit) as delivery:
 
         def change(table: "Table") -> iceberg.Change | None:
-            new, gone = delivery.write_new(table)
+            new, gone = delivery.write_new(table, refresh=refresh)
             if not delivery.new:
                 return None
             known = account.rows_known + delivery.known
             told = replace(account, rows_loaded=delivery.new, rows_known=known).to_properties()
-            return iceberg.Change(new, gone, {**told, TOTAL_ROWS: str(total_rows(table) + delivery.new)})
+            total = delivery.new if refresh else total_rows(table) + delivery.new
+            return iceberg.Change(new, gone, {**told, TOTAL_ROWS: str(total)})
 
         table, changed = iceberg.commit(catalog, identifier, [delivery.schema], change)
         if changed:
             table = _tidied(catalog, table)
     return Appended(table, delivery.new, delivery.known)
+
+
+def _emptied(catalog: "Catalog", identifier: str, account: LoadAccount) -> "Table":
+    """The table without its rows, and with the count begun anew."""
+
+    def change(table: "Table") -> iceberg.Change | None:
+        gone = iceberg.current_files(table)
+        return iceberg.Change([], gone, {**account.to_properties(), TOTAL_ROWS: "0"}) if gone else None
+
+    return iceberg.commit(catalog, identifier, [], change)[0]
 
 
 def _tidied(catalog: "Catalog", table: "Table") -> "Table":
@@ -155,40 +169,44 @@ def _compared(
     import pyarrow.parquet as pq
 
     with duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": f"{working}/spill"}) as connection:
+        connection.execute("SET preserve_insertion_order = false")  # nothing asks for it, and it holds rows in memory
         connection.execute(f"CREATE VIEW delivered AS SELECT * FROM {_parquet(files)}")  # noqa: S608 - paths are literals
         schema = pa.unify_schemas([pq.read_schema(file).remove_metadata() for file in files])
-        yield _Delivery(connection, identity, schema)
+        yield _Delivery(connection, identity, schema, working)
 
 
 class _Delivery:
     """The delivered rows in DuckDB, compared with a table as it is found; `new` and `known` are of the last time."""
 
-    def __init__(self, connection: "duckdb.DuckDBPyConnection", identity: Sequence[str], schema: "pa.Schema") -> None:
+    def __init__(
+        self, connection: "duckdb.DuckDBPyConnection", identity: Sequence[str], schema: "pa.Schema", working: Path
+    ) -> None:
         self.schema, self.new, self.known = schema, 0, 0
-        self._connection, self._identity = connection, identity
+        self._connection, self._identity, self._working = connection, identity, working
         self._written: list[Path] = []
 
-    def write_new(self, table: "Table") -> tuple[list[iceberg.NewFile], "list[DataFile]"]:
-        """Write what the table does not hold into its folder: the files to add, and those that they stand in for."""
-        named = {file.file_path.removeprefix("file://") for file in iceberg.current_files(table)}
+    def write_new(self, table: "Table", *, refresh: bool) -> tuple[list[iceberg.NewFile], "list[DataFile]"]:
+        """Write what the table does not hold (of a refresh: all) into its folder: the files to add, and those that they
+        stand in for.
+        """
+        current = iceberg.current_files(table)
+        named = {file.file_path.removeprefix("file://") for file in current}
         for path in self._written:  # of an attempt that lost its race, or was told so
             if str(path) not in named:
                 path.unlink(missing_ok=True)
         fields = table.spec().fields
         column = fields[0].name if fields else None
-        days = self._days("delivered", column)
         stored: dict[date | None, list[DataFile]] = {}
-        for file in iceberg.current_files(table):
+        for file in current if not refresh else []:
             stored.setdefault(iceberg.partition_of(table, file), []).append(file)
-        held = {day: stored.pop(day, []) for day in days}
+        held = {day: stored.pop(day, []) for day in self._days("delivered", column)}
         self._compare(column, held)
-        new: list[iceberg.NewFile] = []
-        gone: list[DataFile] = []
-        for day, full in self._rewritten(column, held, stored) if self.new else []:
-            new.append(self._write(table, column, day, full))
-            gone += full
+        full = dict(self._rewritten(column, held, stored) if self.new else [])
+        alone = [day for day, files in full.items() if not files]
+        new = self._write_apart(table, column, alone) if column and len(alone) > 1 else []
+        new += [self._write(table, column, day, files) for day, files in full.items() if files or not new]
         self._written = [file.path for file in new]
-        return new, gone
+        return new, list(current) if refresh else [file for files in full.values() for file in files]
 
     def _rewritten(
         self,
@@ -210,6 +228,9 @@ class _Delivery:
         return [day for (day,) in found.fetchall()]
 
     def _compare(self, column: str | None, held: "dict[date | None, list[DataFile]]") -> None:
+        """Make the view `fresh` of what is new. Few rows come twice: a pass over hashes finds the candidates, and only
+        those are compared with each other.
+        """
         keys = ", ".join(map(quote, [*self._identity, *([column] if column else [])]))
         files = [
             path for day, files in held.items() if day or not column for path in _paths(files)
@@ -217,18 +238,36 @@ class _Delivery:
         where = f"SEMI JOIN {_keys(files, column)} AS stored USING ({keys})" if files else "WHERE false"
         self._connection.execute(
             f"""
+            CREATE OR REPLACE TEMP TABLE suspects AS
+                SELECT hash({keys}) AS suspect FROM delivered GROUP BY 1 HAVING count(*) > 1;
             CREATE OR REPLACE TEMP TABLE held AS SELECT DISTINCT {keys} FROM delivered {where};
-            CREATE OR REPLACE TEMP TABLE fresh AS
-                SELECT DISTINCT ON ({keys}) * FROM delivered ANTI JOIN held USING ({keys});
+            CREATE OR REPLACE TEMP VIEW fresh AS
+                SELECT * FROM delivered ANTI JOIN held USING ({keys})
+                WHERE hash({keys}) NOT IN (SELECT suspect FROM suspects)
+                UNION ALL
+                SELECT DISTINCT ON ({keys}) * FROM delivered ANTI JOIN held USING ({keys})
+                WHERE hash({keys}) IN (SELECT suspect FROM suspects);
             """  # noqa: S608
         )
         self.new = self._count("SELECT count(*) FROM fresh")
-        repeated = f"SELECT count(*) AS copies FROM delivered ANTI JOIN held USING ({keys}) GROUP BY {keys}"  # noqa: S608
-        self.known = self._count(f"SELECT count(*) FROM delivered SEMI JOIN held USING ({keys})")  # noqa: S608
-        self.known += self._count(f"SELECT coalesce(sum(copies - 1), 0) FROM ({repeated})")  # noqa: S608
+        self.known = self._count("SELECT count(*) FROM delivered") - self.new
 
     def _count(self, sql: str) -> int:
         return int(self._connection.sql(sql).fetchall()[0][0])
+
+    def _write_apart(self, table: "Table", column: str, days: Sequence[date | None]) -> list[iceberg.NewFile]:
+        """The new rows of several partitions, each in files of its own, in one pass over what was delivered."""
+        folder = self._working / f"apart-{uuid.uuid4().hex}"
+        name = quote(column)
+        listed = ", ".join(map(_date, days))
+        self._connection.execute(
+            f"COPY (SELECT * FROM fresh WHERE {name} IN ({listed})) TO {literal(str(folder))} "  # noqa: S608
+            f"(FORMAT parquet, COMPRESSION zstd, PARTITION_BY ({name}))"
+        )
+        return [
+            iceberg.adopt_file(path, table, date.fromisoformat(path.parent.name.partition("=")[2]))
+            for path in sorted(folder.glob("*/*.parquet"))
+        ]
 
     def _write(
         self, table: "Table", column: str | None, day: date | None, full: "Sequence[DataFile]"

@@ -18,7 +18,7 @@ the commit of its rows. The account follows it; a load that dies between the two
 import json
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime
@@ -26,7 +26,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lake.accounting import LoadAccount
+from lake.accounting import REFRESH, LoadAccount
 from lake.append import REJECTED_IDENTITY
 from lake.errors import LakeError, root_cause
 from lake.gcp import LABELS, bigquery_client, clear_errors, job_labels, query_config, storage_client
@@ -349,7 +349,8 @@ class BigQueryStore:
             f"SELECT {', '.join(values)}, @loaded_at"
         )
         take = f"UPDATE {quote(self._name(spec.table + TURN_SUFFIX))} SET loads = loads + 1 WHERE TRUE"  # noqa: S608
-        statements = ["BEGIN TRANSACTION", take, tell, *(join.insert for join in joins), "COMMIT TRANSACTION"]
+        emptied = self._emptied(delivery) if delivery.refresh else []
+        statements = ["BEGIN TRANSACTION", take, *emptied, tell, *(join.insert for join in joins), "COMMIT TRANSACTION"]
         parameters = [
             bigquery.ScalarQueryParameter(column, kind, value)
             for (column, kind), value in zip(_ACCOUNT_COLUMNS.items(), told.values(), strict=True)
@@ -357,6 +358,13 @@ class BigQueryStore:
         ]
         parameters.append(bigquery.ScalarQueryParameter("loaded_at", "TIMESTAMP", loaded_at))
         return ";\n".join(statements) + ";", parameters
+
+    def _emptied(self, delivery: Delivery) -> list[str]:
+        """The statements that make room for a refresh."""
+        spec = delivery.spec
+        ever = f"{quote(spec.partition_column or '')} >= {EVER}"
+        rows, rejected = quote(self._name(spec.table)), quote(self._name(spec.rejected_table))
+        return [f"DELETE FROM {rows} WHERE {ever}", f"DELETE FROM {rejected} WHERE TRUE"]  # noqa: S608
 
     def _account_of(self, delivery: Delivery, loaded_at: datetime) -> LoadAccount:
         """The account that the load of that moment has left."""
@@ -375,18 +383,45 @@ class BigQueryStore:
         return replace(delivery.account, rows_loaded=loaded, rows_rejected=rejected, rows_known=known)
 
     def appended_rows(self, spec: TableSpec, *, rejected: bool = False) -> int:
-        """The sum over the accounts."""
+        """The sum over the accounts, from that of the last refresh on."""
         from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
         column = "rows_rejected" if rejected else "rows_loaded"
-        sql = f"SELECT coalesce(sum({column}), 0) FROM {quote(self._name(ACCOUNTS))} WHERE table_name = @table_name"  # noqa: S608
+        accounts = quote(self._name(ACCOUNTS))
+        sql = (
+            f"WITH accounts AS (SELECT * FROM {accounts} WHERE table_name = @table_name) "  # noqa: S608
+            f"SELECT coalesce(sum({column}), 0) FROM accounts WHERE loaded_at >= coalesce("
+            f"(SELECT max(loaded_at) FROM accounts WHERE partition_key = {literal(REFRESH)}), TIMESTAMP '0001-01-01')"
+        )
         parameter = bigquery.ScalarQueryParameter("table_name", "STRING", spec.table)
         with clear_errors(f"{DATASET}.{ACCOUNTS}"):
             try:
                 return sum(row[0] for row in self._rows(sql, spec.identifier, [parameter]))
             except NotFound:
                 return 0
+
+    def held_keys(self, spec: TableSpec) -> int:
+        """Counted in the table."""
+        keys = ", ".join(map(quote, spec.key))
+        return int(self._ask(spec, lambda rows: f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM {rows})") or 0)  # noqa: S608
+
+    def newest(self, spec: TableSpec, column: str, since: date) -> datetime | None:
+        """By a query over those partitions."""
+        found: datetime | None = self._ask(spec, lambda rows: f"SELECT max({quote(column)}) FROM {rows}", _date(since))  # noqa: S608
+        return found
+
+    def _ask(self, spec: TableSpec, sql: Callable[[str], str], since: str = EVER) -> Any:
+        """The one value of a query over the table's rows in the partitions from `since` on; None without a table."""
+        from google.api_core.exceptions import NotFound
+
+        rows = f"{quote(self._name(spec.table))} WHERE {quote(spec.partition_column or '')} >= {since}"
+        with clear_errors(spec.identifier):
+            try:
+                ((value,),) = (row.values() for row in self._rows(sql(rows), spec.identifier))
+            except NotFound:
+                return None
+        return value
 
     def _holds(self, delivery: Delivery) -> bool:
         """Whether the table holds this very content: by its account, and by what is there. An account may outlive its

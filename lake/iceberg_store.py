@@ -8,7 +8,7 @@ all that it accounts for; a load that dies on the way leaves files that no snaps
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from lake import append, iceberg
 from lake.accounting import LoadAccount
 from lake.append import REJECTED_IDENTITY
 from lake.catalog import open_catalog
+from lake.duck import literal, quote
 from lake.errors import LakeError
 from lake.quarantine import rejected_schema
 from lake.settings import Settings
@@ -26,6 +27,7 @@ from lake.store import Commit, Delivery
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.catalog import Catalog
+    from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
 
@@ -116,6 +118,7 @@ class IcebergStore:
             account,
             working=delivery.working,
             memory_limit=self.settings.duckdb_memory_limit,
+            refresh=delivery.refresh,
         )
 
     def _replace(
@@ -157,6 +160,32 @@ class IcebergStore:
         """From the newest load's snapshot."""
         table = self._find(f"bronze.{spec.rejected_table}" if rejected else spec.identifier)
         return append.total_rows(table) if table else 0
+
+    def held_keys(self, spec: TableSpec) -> int:
+        """Counted in the files' columns of the key."""
+        table = self._find(spec.identifier)
+        keys = ", ".join(map(quote, spec.key))
+        return int(self._ask(iceberg.current_files(table) if table else [], f"count(DISTINCT ({keys}))") or 0)
+
+    def newest(self, spec: TableSpec, column: str, since: date) -> datetime | None:
+        """By the statistics of the files."""
+        table = self._find(spec.identifier)
+        files = iceberg.current_files(table) if table else []
+        late = [file for file in files if table and (iceberg.partition_of(table, file) or date.min) >= since]
+        found: datetime | None = self._ask(late, f"max({quote(column)})")
+        return found
+
+    def _ask(self, files: "Sequence[DataFile]", aggregate: str) -> Any:
+        """An aggregate over the rows of `files`; None if there are none."""
+        import duckdb
+
+        if not files:
+            return None
+        paths = ", ".join(literal(file.file_path.removeprefix("file://")) for file in files)
+        with duckdb.connect(config={"memory_limit": self.settings.duckdb_memory_limit}) as connection:
+            return connection.sql(
+                f"SELECT {aggregate} FROM read_parquet([{paths}], union_by_name = true)"  # noqa: S608
+            ).fetchall()[0][0]
 
     def partitions(self, table: str) -> frozenset[str] | None:
         """From the manifests."""

@@ -14,19 +14,22 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from lake.accounting import LoadAccount, LoadResult
+from lake.accounting import REFRESH, LoadAccount, LoadResult
 from lake.errors import LakeError, root_cause
 from lake.settings import Settings
 from lake.spec import TableSpec
-from lake.store import Delivery, open_store
+from lake.store import BronzeStore, Delivery, open_store
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from dlt.extract import DltSource
+
+OVERLAP = timedelta(hours=2)
+"""How long before its time a load looks for changes that show late, or were stamped by a clock that is off."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,19 @@ class Window:
         key: of the Dagster partition, or of the range of them.
         since: in UTC; before the partition's own start, for changes may show late. None: from the beginning.
         end: in UTC, excluded.
+        refresh: whether the source is asked for all that it holds, and that takes the place of all that the table
+            holds.
     """
 
     key: str
     since: datetime | None
     end: datetime
+    refresh: bool = False
+
+    @classmethod
+    def everything(cls, now: datetime) -> Self:
+        """The window of a full refresh at `now`, in UTC."""
+        return cls(REFRESH, None, now, refresh=True)
 
     def holds(self, moment: datetime) -> bool:
         """Whether `moment`, in UTC, lies in the window."""
@@ -77,7 +88,8 @@ class SourceReport:
 
     `rows_read` counts rows at the source, independently of what arrives: read = loaded + rejected is then a
     check that can fail. `notes` are for whoever looks at the load: columns that were cast, what was left out;
-    `refused` are files that were not read, each with the reason.
+    `refused` are files that were not read, each with the reason. `newest` is, of a column that tells when a row
+    changed, the greatest value that the source holds, whatever was asked for; in UTC without a zone.
     """
 
     source_object: str = ""
@@ -86,6 +98,7 @@ class SourceReport:
     new_columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    newest: tuple[str, datetime] | None = None
 
 
 SourceFactory = Callable[[LoadRequest, SourceReport], "DltSource"]
@@ -174,12 +187,14 @@ def load(
     import pyarrow.parquet as pq
     from dlt.pipeline.exceptions import PipelineStepFailed
 
-    appends = spec.mode == "append"
+    appends, refresh = spec.mode == "append", window is not None and window.refresh
     if (window is None) == appends or (partition is None) != (appends or spec.partition_column is None):
         raise LakeError(
             f"{spec.identifier}: partition {partition} and window {window} do not fit a table of mode {spec.mode} "
             f"partitioned by {spec.partition_column}"
         )
+    if refresh and not spec.key:
+        raise LakeError(f"{spec.identifier}: cannot be refreshed whole, for its declaration has no key")
     store = open_store(settings, run_id)
     store.check_declaration(spec)
     report = SourceReport()
@@ -216,9 +231,13 @@ def load(
                 f"{report.source_object}: all {account.rows_read:,} rows break the rules of {spec.identifier}; "
                 "the table is left as it was"
             )
+        if refresh:
+            _check_refresh(store, spec, account)
+        elif report.newest:
+            _check_clock(store, spec, account, *report.newest)
         rejected = delivered.get(spec.rejected_table, []) if account.rows_rejected else []
         files = delivered.get(spec.table, [])
-        commit = store.commit(Delivery(spec, partition, tuple(files), tuple(rejected), account, working))
+        commit = store.commit(Delivery(spec, partition, tuple(files), tuple(rejected), account, working, refresh))
     finally:
         shutil.rmtree(working, ignore_errors=True)
     account = commit.account
@@ -237,6 +256,33 @@ def load(
         notes=report.notes,
         refused=report.refused,
     )
+
+
+def _check_refresh(store: BronzeStore, spec: TableSpec, account: LoadAccount) -> None:
+    """Refuse a refresh that would leave much less than there is: more likely the source is half restored, or the wrong
+    one, than that so much is gone.
+    """
+    held = store.held_keys(spec)
+    if account.rows_read < spec.refresh_keeps * held or (held and not account.rows_loaded):
+        raise LakeError(
+            f"{account.source_object}: a full refresh would leave {account.rows_loaded:,} valid rows of the "
+            f"{account.rows_read:,} read where {spec.identifier} holds {held:,}, which is less than "
+            f"{spec.refresh_keeps:.0%}; nothing was replaced. If so much is gone, lower refresh_keeps in its "
+            "declaration"
+        )
+
+
+def _check_clock(store: BronzeStore, spec: TableSpec, account: LoadAccount, column: str, newest: datetime) -> None:
+    """Refuse a source whose clock has gone back, or that was restored to an older state: what changes now would bear
+    times that were loaded long ago, and be asked for by no load.
+    """
+    held = store.newest(spec, column, newest.date().replace(day=1))
+    if held and newest < held - OVERLAP:
+        raise LakeError(
+            f"{account.source_object}: its newest {column} is {newest:%Y-%m-%d %H:%M:%S} UTC, but {spec.identifier} "
+            f"holds {held:%Y-%m-%d %H:%M:%S}: its clock has gone back, or an older state was restored; nothing was "
+            "loaded. Set the clock right, or refresh the table whole"
+        )
 
 
 def _digest(files: list[Path]) -> str:

@@ -73,7 +73,8 @@ class Origin:
         reasons: why the reader rejects a row, null: it does not; None: it rejects none.
         columns: values of declared columns that the reader made itself. They are no part of the raw row; a column of
             that name in the source joins under another name.
-        day_of: column of the table whose day is the row's partition; None: the partition is not the rows' matter.
+        day_of: column of the table whose day (or month, as the spec says) is the row's partition; None: the partition
+            is not the rows' matter.
     """
 
     ordinals: "pa.Array | None" = None
@@ -168,7 +169,8 @@ def split(
             reasons.append((f"nullif(trim(CAST({value} AS VARCHAR)), '') IS NULL", f"missing_{name}"))
     values += [f"CAST({quote(raw)} AS VARCHAR) AS {quote(name)}" for name, raw in extra.items()]
     if partition and origin.day_of:
-        values.append(f"CAST({casts[origin.day_of]} AS DATE) AS {quote(partition)}")
+        day = f"date_trunc({literal(spec.partition_by)}, {casts[origin.day_of]})"
+        values.append(f"CAST({day} AS DATE) AS {quote(partition)}")
     verdict = " ".join(f"WHEN {test} THEN {literal(reason)}" for test, reason in reasons)
     verdict = f"CASE {verdict} END" if verdict else "CAST(NULL AS VARCHAR)"
     if origin.reasons is not None:

@@ -29,7 +29,9 @@ Sources = Literal["sandbox", "live"]
 
 READERS = "bi"  # the database of StarRocks that readers look in
 
-Endpoint = Literal["tlc_base", "users_api", "shop_mongodb", "shop_s3", "membership_folder", "starrocks"]
+Endpoint = Literal[
+    "tlc_base", "users_api", "shop_mongodb", "shop_s3", "membership_folder", "sales_database", "starrocks"
+]
 
 AWS_S3 = "https://s3.amazonaws.com"  # stands for AWS itself: the region's own endpoint is the client's to find
 LIVE_ENDPOINTS: dict[Endpoint, str | None] = {
@@ -38,6 +40,7 @@ LIVE_ENDPOINTS: dict[Endpoint, str | None] = {
     "shop_mongodb": None,
     "shop_s3": AWS_S3,
     "membership_folder": None,
+    "sales_database": None,
     "starrocks": None,
 }
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
@@ -150,6 +153,23 @@ class Settings(BaseSettings):
     drive_endpoint: str | None = Field(
         None, description="URL of a stand-in for the Drive API; http on loopback alone; unset, the real one."
     )
+    sales_database: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy URL of the sales' database: postgresql://user:password@host/name, "
+        "oracle+oracledb://user:password@host/?service_name=NAME, sqlite:////path.",
+    )
+    sales_schema: str | None = Field(None, description="Schema of the sales' tables; unset, the user's own.")
+    sales_first_day: date = Field(
+        date(2023, 3, 29),
+        description="First day (UTC) that the sales are loaded by, as in 2023-03-29; its load takes all that is older, "
+        "too.",
+    )
+    sales_connect_timeout_seconds: float = Field(
+        10.0, gt=0, description="How long the sales' database may take to take a connection, or to give up a lock."
+    )
+    sales_statement_timeout_seconds: float = Field(
+        600.0, gt=0, description="How long a statement may run in the sales' database."
+    )
     starrocks: SecretStr | None = Field(
         None, description="StarRocks, where gold is served: mysql://user:password@host:9030, with ?tls=true for TLS."
     )
@@ -241,6 +261,13 @@ class Settings(BaseSettings):
     def _first_day(cls, value: date, others: ValidationInfo) -> date:
         if value > datetime.now(ZoneInfo(others.data.get("membership_zone", "UTC"))).date():
             raise ValueError("is in the future: there would be no day to load")
+        return value
+
+    @field_validator("sales_first_day")
+    @classmethod
+    def _first_day_over(cls, value: date) -> date:
+        if value >= datetime.now(UTC).date():
+            raise ValueError("is not over yet: there would be no day to load")
         return value
 
     @field_validator("membership_zone")

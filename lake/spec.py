@@ -21,6 +21,7 @@ REJECTED_SUFFIX = "__rejected"
 
 LoadMode = Literal["replace_partition", "replace", "append"]
 Storage = Literal["warehouse", "lake"]
+PartitionUnit = Literal["day", "month"]
 
 
 class Column(BaseModel):
@@ -77,8 +78,20 @@ class TableSpec(BaseModel):
         None,
         description="Date column: which load a row came with, or (append) the day the source (S3: its object) changed.",
     )
+    partition_by: PartitionUnit = Field(
+        "day",
+        description="For `append`: whether the partition is that day, or (few rows a day) the first of its month.",
+    )
     identity: list[str] = Field(
         default_factory=list, description="For `append`: columns that together with the partition make a row the same."
+    )
+    key: list[str] = Field(
+        default_factory=list,
+        description="For `append`: columns that name a row of the source, whichever version of it; with them the table "
+        "can be refreshed from the whole source.",
+    )
+    refresh_keeps: float = Field(
+        0.5, description="A full refresh that brings a smaller share of the rows held (by key) is refused."
     )
     storage: Storage = Field(
         "warehouse", description="In the cloud: a BigQuery table, or Parquet in GCS under a BigLake table."
@@ -101,6 +114,13 @@ class TableSpec(BaseModel):
             raise ValueError(f"{value!r} is not an identifier ({IDENTIFIER.pattern})")
         return value
 
+    @field_validator("refresh_keeps")
+    @classmethod
+    def _share(cls, value: float) -> float:
+        if not 0 <= value <= 1:
+            raise ValueError("is a share, from 0 to 1")
+        return value
+
     @field_validator("columns")
     @classmethod
     def _column_names(cls, value: dict[str, Column]) -> dict[str, Column]:
@@ -121,6 +141,8 @@ class TableSpec(BaseModel):
             raise ValueError("mode: append needs storage: warehouse, for a partition in GCS is one object")
         if unknown := [name for name in self.identity if name not in self.columns]:
             raise ValueError(f"identity names unknown columns: {', '.join(unknown)}")
+        if outside := [name for name in self.key if name not in self.identity]:
+            raise ValueError(f"key names columns that are not of the identity: {', '.join(outside)}")
         return self
 
     @property

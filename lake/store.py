@@ -8,7 +8,7 @@ dlt delivers files, the store commits them: so rows, rejects and accounts mean t
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +31,7 @@ class Delivery:
         rejected: Parquet files of rejected rows.
         account: what the load read, and where from.
         working: a folder of the load's own, removed when it ends.
+        refresh: of a table that is appended to: whether these rows take the place of all that it holds.
     """
 
     spec: TableSpec
@@ -39,6 +40,7 @@ class Delivery:
     rejected: tuple[Path, ...]
     account: LoadAccount
     working: Path
+    refresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class BronzeStore(Protocol):
         partitions are not touched. A repeat of the same load changes nothing.
 
         Of a table whose mode is `append`, the rows that it does not hold yet join those it holds, at once or not at
-        all; so do rejected rows. Loads may repeat, overlap, run at once and in any order.
+        all; so do rejected rows. Loads may repeat, overlap, run at once and in any order. A refresh replaces both.
         """
 
     def accounts(self, spec: TableSpec) -> dict[str, LoadAccount]:
@@ -86,7 +88,15 @@ class BronzeStore(Protocol):
         """Rows that the table (or its quarantine) holds now, by partition, counted independently of the accounts."""
 
     def appended_rows(self, spec: TableSpec, *, rejected: bool = False) -> int:
-        """Rows that all loads together have brought to a table whose mode is `append`, by their accounts."""
+        """Rows that all loads since the last refresh have brought to a table whose mode is `append`, by their
+        accounts.
+        """
+
+    def held_keys(self, spec: TableSpec) -> int:
+        """Rows of the source that the table holds some version of: distinct values of `spec.key`."""
+
+    def newest(self, spec: TableSpec, column: str, since: date) -> datetime | None:
+        """The greatest value of `column`, a timestamp, in the partitions from `since` on; None if they hold no row."""
 
     def partitions(self, table: str) -> frozenset[str] | None:
         """Partitions of `bronze.<table>` that hold rows; {""} if it is not partitioned, None if there is no table."""

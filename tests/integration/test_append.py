@@ -60,6 +60,13 @@ class Lake:
 
     settings: Settings
 
+    def refresh(self, things: list[Thing], rejected: tuple[str, ...] = ()) -> LoadResult:
+        def source(request: LoadRequest, report: SourceReport) -> Any:
+            return _source(request, report, things, rejected, {})
+
+        spec = SPEC.model_copy(update={"key": ["id"]})
+        return load(spec, source, self.settings, window=Window.everything(datetime.now(UTC)), run_id="refresh")
+
     def load(self, things: list[Thing], rejected: tuple[str, ...] = (), hour: int = 5, **columns: Any) -> LoadResult:
         def source(request: LoadRequest, report: SourceReport) -> Any:
             return _source(request, report, things, rejected, columns)
@@ -199,6 +206,37 @@ def test_a_column_that_appears_joins_the_table(lake):
     assert lake.stored() == {"2023-03-31": 2}
     rows = {r["id"]: r["loyalty"] for r in open_store(lake.settings, "t").preview(SPEC, 5).to_pylist()}
     assert rows == {"a": None, "b": "gold"}
+
+
+def test_a_refresh_takes_the_place_of_rows_quarantine_and_count(lake):
+    before = date(2023, 3, 30)
+    keyed = SPEC.model_copy(update={"key": ["id"]})
+    lake.load([("a", "1", DAY), ("b", "1", before), ("c", "1", DAY)], rejected=("{1}", "{2}"))
+    lake.load([("a", "2", DAY)], hour=6)
+    store = open_store(lake.settings, "t")
+    assert store.held_keys(keyed) == 3
+    assert store.newest(SPEC, "at", DAY) == datetime(2023, 3, 31, 7)  # noqa: DTZ001 - bronze's times have no zone
+    assert store.newest(SPEC, "at", DAY + timedelta(days=1)) is None
+    result = lake.refresh([("a", "3", DAY), ("b", "1", before - timedelta(days=1)), ("a", "3", DAY)], rejected=("{3}",))
+    assert numbers(result) == (4, 2, 1, 1)
+    assert lake.stored() == {"2023-03-29": 1, "2023-03-31": 1}
+    assert (lake.rejected(), lake.unaccounted(), result.total_rows) == (1, 0, 2)
+    assert store.held_keys(keyed) == 2
+    lake.load([("a", "3", DAY), ("d", "1", DAY)], hour=8)
+    assert (lake.stored(), lake.unaccounted()) == ({"2023-03-29": 1, "2023-03-31": 2}, 0)
+    assert numbers(lake.refresh([("a", "3", DAY), ("d", "1", DAY)])) == (2, 2, 0, 0)
+    assert (lake.stored(), lake.rejected(), lake.unaccounted()) == ({"2023-03-31": 2}, 0, 0)
+
+
+def test_many_days_come_in_one_load_and_each_lies_in_its_own_partition(local):
+    days = [DAY - timedelta(days=number) for number in range(40)]
+    things = [(f"{number}-{day}", "1", day) for day in days for number in range(3)]
+    local.load(things + things[:50])
+    assert local.stored() == {day.isoformat(): 3 for day in days}
+    table = open_catalog(local.settings).load_table(SPEC.identifier)
+    assert len(iceberg.current_files(table)) == len(days)
+    rows = table.scan().to_arrow().to_pylist()
+    assert sorted((row["id"], row["source_day"]) for row in rows) == sorted((name, day) for name, _, day in things)
 
 
 def test_many_small_loads_are_few_files(local):
