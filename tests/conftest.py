@@ -10,6 +10,7 @@ import gcp
 import lakes
 import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
+from postgres import postgres, postgres_database  # noqa: F401 - fixtures
 
 from lake.settings import Settings
 
