@@ -2,8 +2,8 @@
 
 What belongs here: the life of a stand-in's process, whatever it plays, and the environment variables that lead the
 official clients to it. What does not: what it plays (`sandbox.server`, `sandbox.mongodb`, `sandbox.s3`,
-`sandbox.starrocks`, `sandbox.gcp`, `sandbox/bigquery`) and the data it serves (`sandbox.tlc`, `sandbox.shop`). Another
-joins by an entry in `STAND_INS`.
+`sandbox.starrocks`, `sandbox.gcp`, `sandbox/bigquery`) and the data it serves (`sandbox.tlc`, `sandbox.shop`,
+`sandbox.sales`). Another joins by an entry in `STAND_INS`.
 
 A process is ours if its record (`<sandbox_home>/<name>.json`) has both its id and its start time, so that an
 id the system gave to another process is never taken for ours, nor killed. It is up once `/health` gives the
@@ -30,7 +30,7 @@ import psutil
 
 from lake.errors import LakeError
 from lake.settings import Settings, Target
-from sandbox import emulators, membership_workbooks, tlc
+from sandbox import emulators, membership_workbooks, sales, tlc
 from sandbox.endpoints import read_endpoints, withdraw
 
 State = Literal["running", "stopped", "foreign"]
@@ -124,6 +124,7 @@ def _prepare_sources(settings: Settings, sample: Sample) -> None:
             tlc.write(service, month, folder, rows)
     tlc.write_zones(folder)
     membership_workbooks.prepare(settings.sandbox_home)
+    sales.prepare(settings.sandbox_home)
 
 
 def _prepare_nothing(_settings: Settings, _sample: Sample) -> None:
@@ -163,7 +164,7 @@ STAND_INS: tuple[StandIn, ...] = (
     ),
     StandIn(
         "sources",
-        ("tlc_base", "users_api", "membership_folder"),
+        ("tlc_base", "users_api", "membership_folder", "sales_database"),
         "users_api",
         _prepare_sources,
         _module("sandbox.server"),

@@ -26,6 +26,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lake.settings import Settings
+from sandbox import sales
 from sandbox.membership_workbooks import FOLDER
 from sandbox.serving import InThread, Lifespan, announced, command_line, health, listen, uvicorn_server
 from sandbox.users import USERS, User
@@ -230,10 +231,13 @@ def serve(settings: Settings, *, token: str = "", port: int = 0) -> None:
         LakeError: the port is taken.
     """
     listener, url = listen(port)
-    dropped = str(settings.sandbox_home / FOLDER)  # a folder needs no server
-    announcement = announced(
-        settings.endpoints_file, {"tlc_base": f"{url}/tlc", "users_api": url, "membership_folder": dropped}
-    )
+    endpoints = {
+        "tlc_base": f"{url}/tlc",
+        "users_api": url,
+        "membership_folder": str(settings.sandbox_home / FOLDER),  # neither a folder nor a file needs a server
+        "sales_database": sales.url(settings.sandbox_home),
+    }
+    announcement = announced(settings.endpoints_file, endpoints)
     app = application(settings.sandbox_home / "tlc", token=token, lifespan=lambda _: announcement)
     uvicorn_server(app, "info").run([listener])
 

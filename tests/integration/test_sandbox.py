@@ -23,7 +23,15 @@ from sandbox.server import Asked, SandboxServer
 from sandbox.users import USERS
 
 MONTHS = ("2023-01",)
-EVERYWHERE = ("membership_folder", "shop_mongodb", "shop_s3", "starrocks", "tlc_base", "users_api")
+EVERYWHERE = (
+    "membership_folder",
+    "sales_database",
+    "shop_mongodb",
+    "shop_s3",
+    "starrocks",
+    "tlc_base",
+    "users_api",
+)
 ROWS = {"yellow": 200, "green": 100, "fhv": 100}
 
 
