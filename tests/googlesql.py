@@ -140,6 +140,41 @@ def _in_tree(statement: exp.Expression) -> Iterator[str]:
         for operand in (node.this, node.expression):
             if _is_number(operand):
                 yield f"|| joins texts, not: {operand.sql('bigquery')}"
+    for select in statement.find_all(exp.Select):
+        yield from _whole_rows(select)
+        yield from _unequal_joins(select)
+
+
+def _whole_rows(select: exp.Select) -> Iterator[str]:
+    """Names of tables where a column is meant that is called so, too: they are the table's whole rows, which only JSON takes."""
+    tables = {source.alias_or_name for source in _sources(select)}
+    for clause in ("expressions", "where", "joins"):
+        found = select.args.get(clause) or []
+        for part in found if isinstance(found, list) else [found]:
+            for column in part.find_all(exp.Column):
+                if isinstance(column.parent, exp.JSONFormat) or column.find_ancestor(exp.Select) is not select:
+                    continue
+                if not column.table and column.name in tables:
+                    yield f"a table, not a column of it: {column.name}"
+
+
+def _unequal_joins(select: exp.Select) -> Iterator[str]:
+    """Outer joins by no equality at all."""
+    for join in select.args.get("joins") or []:
+        on = join.args.get("on")
+        if join.side and on and not any(isinstance(part, exp.EQ) for part in _conjuncts(on)):
+            yield f"an outer join by no equality: {on.sql('bigquery')}"
+
+
+def _conjuncts(condition: exp.Expression) -> Iterator[exp.Expression]:
+    return condition.flatten() if isinstance(condition, exp.And) else iter([condition])
+
+
+def _sources(select: exp.Select) -> Iterator[exp.Expression]:
+    from_ = select.args.get("from") or select.args.get("from_")
+    for clause in filter(None, [from_, *(select.args.get("joins") or [])]):
+        if isinstance(clause.this, exp.Table | exp.Subquery):
+            yield clause.this
 
 
 def _is_number(operand: exp.Expression) -> bool:

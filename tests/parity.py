@@ -26,11 +26,23 @@ TYPES: Mapping[str, str] = {  # BigQuery's type of what DuckDB calls so
     "TIMESTAMP": "DATETIME",
     "BOOLEAN": "BOOL",
     "DECIMAL(18,2)": "NUMERIC",
+    "DECIMAL(18,3)": "NUMERIC",
     "DECIMAL(18,4)": "NUMERIC",
 }
 # What tells a table's rows apart: the first of these that the table has. Without any, rows are compared as wholes.
 KEYS: Sequence[tuple[str, ...]] = (
     ("trip_id",),
+    ("line_id",),
+    ("payment_id",),
+    ("contract_id",),
+    ("employee_id",),
+    ("service_id",),
+    ("customer_id", "dbt_valid_from"),
+    ("customer_id", "valid_from"),
+    ("invoice_id",),
+    ("revenue_month", "category", "segment"),
+    ("month_start", "segment"),
+    ("as_of", "bucket", "segment"),
     ("top_up_id",),
     ("report", "settlement_date", "channel_code"),
     ("settlement_date", "channel_code"),

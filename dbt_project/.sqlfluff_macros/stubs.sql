@@ -50,3 +50,15 @@
 {% macro topup_day_segment(hour) %}{{ hour }}{% endmacro %}
 {% macro workbook_accounts(states, staged, keys) %}select 1 as bronze_rows from {{ states }} cross join {{ staged }}{% endmacro %}
 {% macro workbook_row_state(recency, valid, rejected) %}coalesce({{ recency }}, {{ valid }}, {{ rejected }}){% endmacro %}
+{% macro newest_rows(relation, key, columns) %}select {{ columns | join(', ') }} from {{ relation }}{% endmacro %}
+{% macro sales_accounts(bronze, current, valid, rejected, key) %}select 1 as bronze_rows from {{ bronze }}{% endmacro %}
+{% macro surrogate_key(columns) %}{{ columns[0] }}{% endmacro %}
+{% macro unknown_member(keys) %}-1 as {{ keys[0] }}{% endmacro %}
+{% macro no_date() %}null{% endmacro %}
+{% macro date_key(day) %}{{ day }}{% endmacro %}
+{% macro count_where(condition) %}sum({{ condition }}){% endmacro %}
+{% macro is_one_of(column, days) %}{{ column }} is not null{% endmacro %}
+{% macro invoice_months() %}{% endmacro %}
+{% macro month_start(day) %}{{ day }}{% endmacro %}
+{% macro next_month(day) %}{{ day }}{% endmacro %}
+{% macro days_from(first, last) %}{{ last }} - {{ first }}{% endmacro %}

@@ -223,3 +223,23 @@
     select date_day
     from {{ bounds }}, unnest(generate_date_array(first_day, last_day)) as date_day
 {%- endmacro %}
+
+{#- The first 60 bits of a text of hex digits as an integer. -#}
+{% macro integer_from_hex(text) %}{{ return(adapter.dispatch('integer_from_hex')(text)) }}{% endmacro %}
+{% macro default__integer_from_hex(text) %}cast('0x' || substr({{ text }}, 1, 15) as bigint){% endmacro %}
+{% macro bigquery__integer_from_hex(text) %}cast('0x' || substr({{ text }}, 1, 15) as int64){% endmacro %}
+
+{#- The first day of the month that `day` is in. -#}
+{% macro month_start(day) %}{{ return(adapter.dispatch('month_start')(day)) }}{% endmacro %}
+{% macro default__month_start(day) %}cast(date_trunc('month', {{ day }}) as date){% endmacro %}
+{% macro bigquery__month_start(day) %}date_trunc({{ day }}, month){% endmacro %}
+
+{#- The day a month after `day`, which is a first. -#}
+{% macro next_month(day) %}{{ return(adapter.dispatch('next_month')(day)) }}{% endmacro %}
+{% macro default__next_month(day) %}cast({{ day }} + interval 1 month as date){% endmacro %}
+{% macro bigquery__next_month(day) %}date_add({{ day }}, interval 1 month){% endmacro %}
+
+{#- How many days after `first` `last` is. -#}
+{% macro days_from(first, last) %}{{ return(adapter.dispatch('days_from')(first, last)) }}{% endmacro %}
+{% macro default__days_from(first, last) %}date_diff('day', {{ first }}, {{ last }}){% endmacro %}
+{% macro bigquery__days_from(first, last) %}date_diff({{ last }}, {{ first }}, day){% endmacro %}

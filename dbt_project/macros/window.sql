@@ -38,10 +38,15 @@
     {{- parts | join(' and ') if parts else every_month(column) -}}
 {%- endmacro %}
 
-{#- The window of the model that is being built: of days if it is partitioned by them, else of months. -#}
+{#- The window of the model that is being built: of days if it is partitioned by them, else of months; of the sales' fact the months
+    of invoices that a run makes anew. -#}
 {% macro in_partitions() -%}
-    {%- set partition_by = config.get('partition_by') or {} -%}
-    {{- in_days() if partition_by.get('field') == 'source_day' else in_window() -}}
+    {%- set field = (config.get('partition_by') or {}).get('field') -%}
+    {%- if field == 'invoice_month' -%}
+        {{- is_one_of(field, invoice_months()) -}}
+    {%- else -%}
+        {{- in_days() if field == 'source_day' else in_window() -}}
+    {%- endif -%}
 {%- endmacro %}
 
 {#- A predicate on `column`, a date, that holds for every month and day. BigQuery refuses a query without one where a filter is

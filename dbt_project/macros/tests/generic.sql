@@ -57,3 +57,8 @@
         here.{{ column }} <> there.{{ other }}_there{{ ' or' if not loop.last }}
         {% endfor -%}
 {% endtest %}
+
+{#- Every row keeps the condition; one for which it is null does not. -#}
+{% test holds(model, condition) %}
+    select * from {{ model }} where not coalesce({{ condition }}, false)
+{% endtest %}
