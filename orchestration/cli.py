@@ -134,6 +134,14 @@ def materialize(
         str | None, typer.Option("--from", help="First partition of a range; a month is a range of hours too.")
     ] = None,
     last: Annotated[str | None, typer.Option("--to", help="Last partition of a range, included.")] = None,
+    full_refresh: Annotated[
+        bool,
+        typer.Option(
+            "--full-refresh",
+            help="Take all rows anew from the source, and build everything on them anew: finds what was deleted there. "
+            "For '*sales*' only, and instead of partitions.",
+        ),
+    ] = False,
     publish: Annotated[
         bool,
         typer.Option(
@@ -154,7 +162,13 @@ def materialize(
     asked = runner.resolve(select, defs)
     keys = asked | runner.needed_besides(asked, defs, settings)
     keys = keys if publish else runner.without_serving(keys)
-    runs, notes = runner.plan_runs(keys, defs, partition, first, last)
+    if full_refresh and (partition or first or last):
+        raise LakeError("--full-refresh takes everything: it goes without --partition, --from and --to")
+    runs, notes = (
+        ([runner.plan_refresh(keys, defs)], [])
+        if full_refresh
+        else runner.plan_runs(keys, defs, partition, first, last)
+    )
     for note in notes:
         typer.echo(note)
     log = settings.dagster_home / "lakegraph.log"

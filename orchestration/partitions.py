@@ -5,7 +5,7 @@ partitioned by them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from lake.errors import LakeError
+from lake.load import OVERLAP
 from lake.settings import get_settings
 
-PartitionName = Literal["monthly", "daily", "hourly"]
+PartitionName = Literal["monthly", "daily", "utc_daily", "hourly"]
 
 MONTHLY = dg.MonthlyPartitionsDefinition(start_date="2023-01", fmt="%Y-%m", end_offset=1)
 """Month of the TLC's file, from 2023-01 to the running month, which a late backfill or a live feed may hold
@@ -30,6 +31,12 @@ DAILY = dg.DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat(), timezone=
 which one may have been dropped early. The first day stands for all that is older, too.
 """
 
+FIRST_CHANGES = get_settings().sales_first_day
+UTC_DAILY = dg.DailyPartitionsDefinition(start_date=FIRST_CHANGES.isoformat())
+"""Day of the sales' changes in UTC, from the settings' first one to the last that is over. The first day stands for all
+that is older, too.
+"""
+
 FIRST_HOUR = get_settings().shop_first_hour
 HOURLY = dg.HourlyPartitionsDefinition(start_date=FIRST_HOUR, end_offset=1)
 """Hour of the shop's changes in UTC, from the settings' first one to the running hour, of which a later load brings the
@@ -39,11 +46,14 @@ rest. The first hour stands for all that is older, too.
 PARTITIONS: dict[PartitionName, dg.TimeWindowPartitionsDefinition] = {
     "monthly": MONTHLY,
     "daily": DAILY,
+    "utc_daily": UTC_DAILY,
     "hourly": HOURLY,
 }
-
-OVERLAP = timedelta(hours=2)
-"""How long before its hour a load looks for changes that show late, or were stamped by a clock that is off."""
+FIRST: dict[PartitionName, datetime] = {
+    "daily": datetime(FIRST_CHANGES.year, FIRST_CHANGES.month, FIRST_CHANGES.day, tzinfo=UTC),
+    "hourly": FIRST_HOUR,
+}
+"""Where changes begin, by the form of the keys that they are loaded by. (Workbooks are no changes.)"""
 
 _FORMS: dict[PartitionName, tuple[re.Pattern[str], str]] = {
     "monthly": (
@@ -64,17 +74,18 @@ _LENGTHS: dict[PartitionName, timedelta] = {"daily": timedelta(days=1), "hourly"
 
 @dataclass(frozen=True)
 class Span:
-    """The time that a partition, or a range of them, covers, in UTC; `end` is excluded."""
+    """The time that a partition, or a range of them, covers, in UTC; `end` is excluded. `kind` is its keys' form."""
 
     start: datetime
     end: datetime
+    kind: PartitionName
 
     @property
     def since(self) -> datetime | None:
-        """From when on a load of this time asks for changes; None: from the beginning, for no earlier hour would bring
-        them.
+        """From when on a load of this time asks for changes; None: from the beginning, for no earlier partition would
+        bring them.
         """
-        return self.start - OVERLAP if self.start > FIRST_HOUR else None
+        return self.start - OVERLAP if self.start > FIRST.get(self.kind, datetime.max.replace(tzinfo=UTC)) else None
 
     @property
     def first_day(self) -> date | None:
@@ -88,7 +99,7 @@ class Span:
 
 
 def kind_of(key: str) -> PartitionName:
-    """Which partitions a key is of, by its form.
+    """Which partitions a key is of, by its form: a day of changes (`utc_daily`) looks like any other, `daily`.
 
     Raises:
         LakeError: it has the form of none.
@@ -116,19 +127,29 @@ def span_of(key: str) -> Span:
     except ValueError:  # the 31st of February, the 25th hour
         raise LakeError(f"partition {key!r}: {'; '.join(text for _, text in _FORMS.values())}") from None
     if kind == "monthly":
-        return Span(start, (start + timedelta(days=31)).replace(day=1))
-    return Span(start, start + _LENGTHS[kind])
+        return Span(start, (start + timedelta(days=31)).replace(day=1), kind)
+    return Span(start, start + _LENGTHS[kind], kind)
 
 
 def span_of_range(keys: list[str]) -> Span:
     """The time from the first of `keys` to the last; they are in order."""
-    return Span(span_of(keys[0]).start, span_of(keys[-1]).end)
+    first = span_of(keys[0])
+    return Span(first.start, span_of(keys[-1]).end, first.kind)
 
 
 def closes(key: str) -> datetime:
     """The moment at which the partition's time is over: a day's in its own zone."""
     end = span_of(key).end
     return end.replace(tzinfo=ZoneInfo(ZONE)) if kind_of(key) == "daily" else end
+
+
+FULL_REFRESH = "lakegraph/full_refresh"
+"""Tag of a run that takes everything anew from the source, and builds everything anew on it."""
+
+
+def is_full_refresh(tags: Mapping[str, str]) -> bool:
+    """Whether a run with these tags is one."""
+    return tags.get(FULL_REFRESH, "false").lower() == "true"
 
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"

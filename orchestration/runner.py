@@ -29,6 +29,7 @@ from orchestration.checks.source_freshness import CHECK as SOURCE_FRESHNESS
 from orchestration.liveness import bury_dead_runs, process_tag
 from orchestration.observations import why_skipped
 from orchestration.partitions import (
+    FULL_REFRESH,
     PARTITIONS,
     RANGE_END,
     RANGE_START,
@@ -47,13 +48,14 @@ SYNTAX = re.compile(r"[:+()\"]|\b(?:and|or|not)\b")
 LINEAGE = re.compile(r"(?=.*\+)(\+?)([\w/*-]+)(\+?)")
 INFRA_PENDING = "infra"
 PUBLISHES: tuple[Target, ...] = ("local",)  # targets whose readers have a copy of their own
+REFRESHED: PartitionName = "utc_daily"  # partitions of what can be refreshed whole
 SERVING = "serving"
 PUBLISH = dg.AssetKey([SERVING, "duckdb"])
 MODELS = ("silver/", "gold/")  # what dbt builds
 POLL_SECONDS = 0.3
-FINENESS: tuple[PartitionName, ...] = ("monthly", "daily", "hourly")
+FINENESS: tuple[PartitionName, ...] = ("monthly", "daily", "utc_daily", "hourly")
 KINDS: Mapping[Any, PartitionName] = {definition: name for name, definition in PARTITIONS.items()}
-NOUNS: Mapping[PartitionName, str] = {"monthly": "month", "daily": "day", "hourly": "hour"}
+NOUNS: Mapping[PartitionName, str] = {"monthly": "month", "daily": "day", "utc_daily": "day", "hourly": "hour"}
 
 
 @dataclass
@@ -245,10 +247,31 @@ def _is_pending(resource: "Resource") -> bool:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """What is materialized in one run, and its tags: the range of partitions, if any of it is partitioned."""
+    """What is materialized in one run, and its tags: the range of partitions, if any of it is partitioned, and `kind`
+    says how.
+    """
 
     keys: frozenset[dg.AssetKey]
     tags: Mapping[str, str]
+    kind: PartitionName | None = None
+
+
+def plan_refresh(keys: set[dg.AssetKey], defs: dg.Definitions) -> PlannedRun:
+    """The run that takes everything that `keys` rest on anew from its source: of the first partition, see
+    `orchestration.partitions`.
+
+    Raises:
+        LakeError: the keys, or some of them, cannot be refreshed whole.
+    """
+    graph = defs.resolve_asset_graph()
+    for key in sorted(keys):
+        definition = graph.get(key).partitions_def
+        if definition is not None and KINDS[definition] != REFRESHED:
+            raise LakeError(f"{key.to_user_string()} cannot be refreshed whole: --full-refresh is for bronze/sales/*")
+    if not any(graph.get(key).partitions_def for key in keys):
+        raise LakeError("--full-refresh is for bronze/sales/* and what rests on it, and none of it is selected")
+    first = str(PARTITIONS[REFRESHED].get_first_partition_key())
+    return PlannedRun(frozenset(keys), {**range_tags([first]), FULL_REFRESH: "true"}, REFRESHED)
 
 
 def plan_runs(
@@ -288,7 +311,7 @@ def plan_runs(
         name = min(asset.to_user_string() for asset in assets)
         inside = _partitions_in(definition, name, first, last)
         if inside:
-            runs.append(PlannedRun(frozenset(assets), range_tags(inside)))
+            runs.append(PlannedRun(frozenset(assets), range_tags(inside), KINDS[definition]))
         elif len(by_kind) == 1:
             raise LakeError(f"{name} has no partition from {first} to {last}")
         else:
@@ -465,17 +488,16 @@ def materialize(
         finally:
             stop.set()
             follower.join()
-        return _summarise(instance, run_id, keys, result.success, time.perf_counter() - started, settings, tags)
+        return _summarise(instance, run_id, run, result.success, time.perf_counter() - started, settings)
 
 
 def _summarise(
     instance: dg.DagsterInstance,
     run_id: str,
-    keys: set[dg.AssetKey],
+    run: PlannedRun,
     success: bool,
     seconds: float,
     settings: Settings,
-    tags: dict[str, str],
 ) -> Summary:
     from dagster._core.events import DagsterEventType as Kind
 
@@ -501,9 +523,9 @@ def _summarise(
             cause = _cause(event)
         elif event.event_type == Kind.RUN_FAILURE and not cause:
             cause = event.message or "the run failed"
-    _accounts(rows, settings, tags)
+    _accounts(rows, settings, run)
     skipped = dict(_skipped(events))
-    left_out = {key for key in keys if key.to_user_string() not in rows}
+    left_out = {key for key in run.keys if key.to_user_string() not in rows}
     unexplained = {key for key in left_out if key.to_user_string() not in skipped}
     if success and unexplained:
         cause = f"{min(unexplained).to_user_string()}: was selected, and the run has not materialized it"
@@ -583,25 +605,30 @@ def _asset_of(event: Any) -> str:
 PLACES: Mapping[PartitionName, tuple[str, str, str]] = {  # the account's date, rows in the table, set aside
     "monthly": ("source_month", "silver_rows", "duplicate_rows"),
     "daily": ("source_day", "silver_rows", "superseded_rows"),
+    "utc_daily": ("source_day", "silver_rows", "superseded_rows"),
     "hourly": ("source_day", "live_rows", "deleted_rows + superseded_rows + repeated_rows"),
 }
 
 
-def _accounts(rows: dict[str, AssetRow], settings: Settings, tags: dict[str, str]) -> None:
+def _accounts(rows: dict[str, AssetRow], settings: Settings, run: PlannedRun) -> None:
     """What became of the rows of bronze, from silver's accounts; not from a copy older than the run."""
     from lake.query import query
 
     published = PUBLISH.to_user_string() in rows or settings.target not in PUBLISHES
-    if not published or RANGE_START not in tags:
+    if not published or run.kind is None:
         return
-    span, kind = span_of_range([tags[RANGE_START], tags[RANGE_END]]), kind_of(tags[RANGE_START])
+    span, kind = span_of_range([run.tags[RANGE_START], run.tags[RANGE_END]]), run.kind
     # lines of orders, say, have an account and are no rows there
     of_bronze = "__versions" if kind == "hourly" else "__accounting"
     silver = [name for name in rows if f"{name}__accounting" in rows and f"{name}{of_bronze}" in rows]
     if not silver:
         return
     date_column, loaded, aside = PLACES[kind]
-    low, high = span.first_day or date.min if kind == "hourly" else span.start.date(), span.last_day
+    low, high = span.start.date(), span.last_day
+    if kind == "hourly":
+        low = span.first_day or date.min
+    elif kind == "utc_daily" and not span.first_day:  # built anew whole
+        low, high = date.min, date.max
     counts = " UNION ALL ".join(
         f"SELECT '{name}' AS asset, sum(bronze_rows) AS bronze, sum({loaded}) AS loaded, "  # noqa: S608 - asset keys
         f"sum(rejected_rows) AS rejected, sum({aside}) AS aside "

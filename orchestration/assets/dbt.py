@@ -30,18 +30,19 @@ WAITING = "waiting: another run of dbt is under way"
 
 def window_vars(keys: list[str]) -> dict[str, str]:
     """Dbt's variables for the partitions of a run: its first and last month, or for hours the days of bronze on which
-    what they brought may lie, from the beginning if one of them is the first. Without partitions none, nor for days,
-    which are no partitions of any model: every month, every day.
+    what they brought may lie, from the beginning if one of them is the first; likewise for days of changes, but with
+    the first one all is built anew. (The models of workbooks, whose days look the same, pay no heed to them.) Without
+    partitions none: every month, every day.
     """
     if not keys:
         return {}
     keys = sorted(keys)
     kind = kind_of(keys[0])
-    if kind == "daily":  # what goes by days is built whole
-        return {}
     if kind == "monthly":
         return {"from_month": date_of(keys[0]).isoformat(), "to_month": date_of(keys[-1]).isoformat()}
     span = span_of_range(keys)
+    if kind == "daily" and not span.first_day:
+        return {}
     first = {"from_day": span.first_day.isoformat()} if span.first_day else {}
     return {**first, "to_day": span.last_day.isoformat()}
 

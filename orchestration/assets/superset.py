@@ -111,7 +111,7 @@ def _imported(server: "Superset", selected: list[Dashboard]) -> Iterator[Any]:
         shown = {one.slug: server.show(one.slug) for one in selected}
     for one in selected:
         url, charts = shown[one.slug].url, shown[one.slug].charts
-        of_board = [answers[relation] for relation in sorted(tables(tree, one.slug))]
+        of_board = [answers[relation] for relation in sorted({dataset.relation for dataset in tree.used(one)[1]})]
         yield dg.MaterializeResult(
             asset_key=superset_key(one.slug),
             metadata={

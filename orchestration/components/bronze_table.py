@@ -8,6 +8,7 @@ imports dlt or touches a network while the graph is imported.
 import importlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self
 
@@ -18,11 +19,22 @@ from infra_assets import check_access
 from infra_assets.assets import infra_key
 from infra_assets.steps import step_failures
 from lake.accounting import LoadResult
+from lake.errors import LakeError
 from lake.load import Window
 from lake.settings import Settings, Target, get_settings
 from lake.spec import Storage, TableSpec
 from orchestration import freshness
-from orchestration.partitions import PARTITIONS, ZONE, PartitionName, closes, date_of, range_tags, span_of_range
+from orchestration.partitions import (
+    FULL_REFRESH,
+    PARTITIONS,
+    ZONE,
+    PartitionName,
+    closes,
+    date_of,
+    is_full_refresh,
+    range_tags,
+    span_of_range,
+)
 from orchestration.sensors import new_file_sensor, new_object_sensor, new_workbook_sensor
 
 RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -37,8 +49,10 @@ WATCHED: Mapping[PartitionName, str] = {"monthly": "files", "daily": "layout", "
 PARTITION_COLUMNS: Mapping[PartitionName, str] = {
     "monthly": "The month of the file the row came with.",
     "daily": "The day of the workbook the row came with.",
+    "utc_daily": "The first day of the month in which the source changed the row, in UTC.",
     "hourly": "The day on which the source changed the row, or the object it came with, in UTC.",
 }
+CHANGES: Mapping[PartitionName | None, str] = {"hourly": "hours", "utc_daily": "days"}  # loaded by changes; the noun
 NEEDED: Mapping[Target, Sequence[str]] = {"local": ["iceberg_namespaces"], "gcp": ["bucket", "datasets", "lake_grant"]}
 ENGINES: Mapping[tuple[Target, Storage], str] = {
     ("local", "warehouse"): "iceberg",
@@ -74,9 +88,9 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         column, by_partition = self.table.partition_column, self.table.mode != "replace"
         if not bool(self.partitions) == bool(column) == by_partition:
             raise ValueError("partitions, table.partition_column and a mode other than replace go together")
-        if (self.partitions == "hourly") != (self.table.mode == "append"):
-            raise ValueError("partitions: hourly and table.mode: append go together: an hour is a part of a day")
-        if self.watch and not (self.partitions and self.params.get(WATCHED[self.partitions])):
+        if (self.partitions in CHANGES) != (self.table.mode == "append"):
+            raise ValueError("partitions: hourly or utc_daily and table.mode: append go together: they bring changes")
+        if self.watch and not (self.partitions and self.params.get(WATCHED.get(self.partitions, ""))):
             raise ValueError("watch needs partitions and params.files, layout or prefix: what a sensor looks for")
         return self
 
@@ -149,8 +163,8 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         return latest_partition
 
     def _missed(self, context: dg.ScheduleEvaluationContext, due: list[str], tick: str) -> Any:
-        """One run for all that was never loaded, however long ago: an hour that failed is asked for again, and the
-        first run brings all there ever was. A table that is gone, or another target's, was never loaded, whatever
+        """One run for all that was never loaded, however long ago: an hour or day that failed is asked for again, and
+        the first run brings all there ever was. A table that is gone, or another target's, was never loaded, whatever
         Dagster remembers.
         """
         from lake.store import open_store
@@ -163,7 +177,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         loaded = context.instance.get_materialized_partitions(self.key) if is_there else set()
         missing = [key for key in due if key not in loaded]
         if not missing:
-            return dg.SkipReason(f"all hours to {due[-1]} are loaded")
+            return dg.SkipReason(f"all {CHANGES[self.partitions]} to {due[-1]} are loaded")
         if len(missing) == 1:
             return dg.RunRequest(run_key=f"{missing[0]}@{tick}", partition_key=missing[0])
         return dg.RunRequest(run_key=f"{missing[0]}...@{tick}", tags=range_tags(missing))
@@ -211,7 +225,8 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
         factory = partial(getattr(importlib.import_module(module), attribute), **self.params)
         results: list[tuple[LoadResult, float]] = []
         keys = sorted(context.partition_keys) if self.partitions else []
-        for key, when in self._loads(keys):
+        refresh = bool(self.table.key) and is_full_refresh(context.run.tags)
+        for key, when in self._refresh(keys) if refresh else self._loads(keys):
             started = time.perf_counter()
             result = load(self.table, factory, settings, run_id=context.run_id, **when)
             account = result.account
@@ -236,6 +251,19 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
             yield keys[-1], {"window": Window(name, span.since, span.end)}
         else:
             yield from ((key, {"partition": date_of(key)}) for key in keys)
+
+    def _refresh(self, keys: list[str]) -> Iterator[tuple[str | None, dict[str, Any]]]:
+        """One load of all that the source holds. It is the first partition's, for that one stands for all that is
+        older,
+        and what rests on it is built anew whole.
+        """
+        first = PARTITIONS[self.partitions].get_first_partition_key() if self.partitions else None
+        if keys[0] != first:
+            raise LakeError(
+                f"{self.table.identifier}: a full refresh takes everything anew, and goes by the first partition: run "
+                f"{first} with the tag {FULL_REFRESH}: true"
+            )
+        yield keys[-1], {"window": Window.everything(datetime.now(UTC))}
 
     def _metadata(self, results: list[tuple[LoadResult, float]], settings: Settings) -> dict[str, Any]:
         last = results[-1][0]

@@ -18,6 +18,7 @@ from orchestration.partitions import (
     HOURLY,
     MONTHLY,
     PARTITIONS,
+    UTC_DAILY,
     closes,
     date_of,
     kind_of,
@@ -47,7 +48,7 @@ def strikes(repository: dg.RepositoryDefinition, schedule: str, after: datetime,
 def test_months_run_from_2023_to_the_running_one() -> None:
     keys = MONTHLY.get_partition_keys(current_time=datetime(2023, 4, 2, tzinfo=UTC))
     assert keys == ["2023-01", "2023-02", "2023-03", "2023-04"]
-    assert PARTITIONS == {"monthly": MONTHLY, "daily": DAILY, "hourly": HOURLY}
+    assert PARTITIONS == {"monthly": MONTHLY, "daily": DAILY, "utc_daily": UTC_DAILY, "hourly": HOURLY}
 
 
 @pytest.mark.parametrize("instant", [datetime(2024, 1, 1, tzinfo=UTC), datetime(2023, 12, 31, 23, 59, 59, tzinfo=UTC)])
@@ -84,6 +85,16 @@ def test_a_span_is_what_its_keys_cover() -> None:
     assert (first.since, first.first_day) == (None, None), "no hour before it would bring what is older"
     with pytest.raises(LakeError, match=r"a month is written YYYY-MM.*; a day is written.*; an hour is written"):
         span_of("2023-01-01-00")
+
+
+def test_days_of_changes_are_those_that_are_over_in_utc() -> None:
+    keys = UTC_DAILY.get_partition_keys(current_time=datetime(2023, 3, 31, 23, 59, tzinfo=UTC))
+    assert keys == ["2023-03-29", "2023-03-30"], "the running day changes still"
+    for key in keys:
+        window = UTC_DAILY.time_window_for_partition_key(key)
+        assert (span_of(key).start, span_of(key).end) == (window.start, window.end)
+    assert span_of("2023-03-29").since is None, "no day before it would bring what is older"
+    assert span_of_range(["2023-03-30", "2023-03-31"]).since == datetime(2023, 3, 29, 22, tzinfo=UTC)
 
 
 def test_a_key_is_its_first_day() -> None:
@@ -284,6 +295,22 @@ def test_an_outage_of_days_leaves_no_hole(hours: Callable[[datetime, list[str]],
     at = datetime(2023, 4, 5, 9, 5, tzinfo=UTC)
     request = hours(at, ["2023-03-31-00:00", "2023-04-05-07:00"]).run_requests[0]
     assert request.tags.items() >= range_tags(["2023-03-31-01:00", "2023-04-05-08:00"]).items()
+
+
+SALES = ("employees", "customers", "services", "contracts", "invoices", "invoice_lines", "payments")
+
+
+@pytest.mark.parametrize("table", SALES)
+def test_all_days_of_sales_that_are_not_loaded_are_asked_for_in_one_run(
+    repository: dg.RepositoryDefinition, lake: Settings, table: str
+) -> None:
+    (first,) = strikes(repository, f"load_sales_{table}_schedule", datetime(2023, 3, 31, 12, tzinfo=UTC), 1)
+    assert first.astimezone(UTC) == datetime(2023, 4, 1, 1, 30, tzinfo=UTC)
+    with dg.instance_for_test() as instance:
+        ref = instance.get_ref()
+        with dg.build_schedule_context(instance, first, repository_def=repository, instance_ref=ref) as context:
+            (request,) = repository.get_schedule_def(f"load_sales_{table}_schedule").evaluate_tick(context).run_requests
+    assert request.tags.items() >= range_tags(["2023-03-29", "2023-03-30", "2023-03-31"]).items()
 
 
 def test_a_clock_that_strikes_twice_starts_one_run(repository: dg.RepositoryDefinition) -> None:

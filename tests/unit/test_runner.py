@@ -62,13 +62,28 @@ MEMBERSHIP_GOLD = {
         "user_retention",
     )
 }
-ALL_GOLD = GOLD | SHOP_GOLD | MEMBERSHIP_GOLD
+SALES_GOLD = {
+    f"gold/sales/{name}"
+    for name in (
+        "churn_monthly",
+        "dim_customer",
+        "dim_date",
+        "dim_employee",
+        "dim_service",
+        "fct_invoice_line",
+        "fct_payment",
+        "receivables_ageing",
+        "revenue_monthly",
+    )
+}
+ALL_GOLD = GOLD | SHOP_GOLD | MEMBERSHIP_GOLD | SALES_GOLD
 EXPORTED = {"_".join(one.split("/")[1:]) for one in ALL_GOLD}
 SERVED = {  # downstream of the published copy, which is of all of gold
     "serving/duckdb",
     "serving/kpi_report",
     "serving/superset/membership",
     "serving/superset/mobility",
+    "serving/superset/sales",
     "serving/superset/shop",
     *(f"serving/{kind}/{table}" for kind in ("exports", "starrocks") for table in (*EXPORTED, "shop_orders_monthly")),
 }
@@ -121,7 +136,9 @@ def test_who_only_reads_gold_is_not_made_here(defs: dg.Definitions) -> None:
         ("group:gold", ALL_GOLD),
         ('key:"gold/mobility/*" or tag:team=nobody', GOLD),
         (
-            'group:gold and not key:"*trips*" and not key:"*/shop/*" and not key:"*/membership/*"',
+            " and not ".join(
+                ["group:gold", *(f'key:"{it}"' for it in ("*trips*", "*/shop/*", "*/membership/*", "*/sales/*"))]
+            ),
             {"gold/mobility/users_by_city"},
         ),
         ("+gold/mobility/users_by_city", USERS),
@@ -135,11 +152,12 @@ def test_a_selection_is_read_as_meant(defs: dg.Definitions, text: str, expected:
 
 
 def test_a_pattern_of_a_layer_takes_the_whole_layer(defs: dg.Definitions) -> None:
-    bronze = selected("bronze/mobility/* bronze/shop/* bronze/membership/*", defs)
+    bronze = selected("bronze/mobility/* bronze/shop/* bronze/membership/* bronze/sales/*", defs)
     assert bronze == selected("group:bronze", defs)
     assert {name.rsplit("/", 1)[0] for name in bronze} == {
         "bronze/membership",
         "bronze/mobility",
+        "bronze/sales",
         "bronze/shop",
     }
 
@@ -226,7 +244,10 @@ def test_a_range_becomes_the_tags_of_one_run(
 ) -> None:
     both = keys("bronze/mobility/green_trips", "gold/mobility/trips_by_hour")  # one is partitioned, one is not
     tags = dict(zip(RANGE, expected, strict=True))
-    assert runner.plan_runs(both, defs, partition, first, last) == ([runner.PlannedRun(frozenset(both), tags)], [])
+    assert runner.plan_runs(both, defs, partition, first, last) == (
+        [runner.PlannedRun(frozenset(both), tags, "monthly")],
+        [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -306,19 +327,34 @@ def test_what_has_no_partition_in_the_range_is_told(two_kinds: dg.Definitions) -
         runner.plan_runs(keys("hours"), two_kinds, None, "2023-01", "2023-02")
 
 
+def test_a_full_refresh_is_a_run_of_the_first_day_of_changes(defs: dg.Definitions) -> None:
+    asked = runner.resolve("bronze/sales/* silver/sales/* gold/sales/revenue_monthly", defs)
+    run = runner.plan_refresh(asked, defs)
+    assert run.keys == asked
+    assert run.tags == {RANGE[0]: "2023-03-29", RANGE[1]: "2023-03-29", "lakegraph/full_refresh": "true"}
+    for text, match in (
+        ("bronze/sales/* bronze/shop/orders", r"^bronze/shop/orders cannot be refreshed whole: .* bronze/sales/\*$"),
+        ("gold/sales/revenue_monthly", "none of it is selected"),
+    ):
+        with pytest.raises(LakeError, match=match):
+            runner.plan_refresh(runner.resolve(text, defs), defs)
+
+
 def test_what_is_served_of_a_domain_goes_with_it(defs: dg.Definitions) -> None:
     """Exports rest on their own table and on the copy, which holds all of gold: the latter draws none of them in."""
     asked = runner.resolve("bronze/* silver/* gold/* serving/*", defs)
     (months,), _ = runner.plan_runs(asked, defs, "2023-01", None, None)
     served = {key for key in asked if key.path[0] == "serving"}
-    of_shop, of_membership = (
-        {key for key in served if key.path[-1].startswith(domain)} for domain in ("shop", "membership")
+    of_shop, of_membership, of_sales = (
+        {key for key in served if key.path[-1].startswith(domain)} for domain in ("shop", "membership", "sales")
     )
-    assert served - months.keys == of_shop | of_membership
+    assert served - months.keys == of_shop | of_membership | of_sales
     assert len(of_shop) == 2 * (len(SHOP_GOLD) + 1) + 1
     assert len(of_membership) == 2 * len(MEMBERSHIP_GOLD) + 1
-    hours, days, months = runner.plan_runs(asked, defs, None, "2023-01", "2023-03")[0]
+    assert len(of_sales) == 2 * len(SALES_GOLD) + 1
+    hours, changes, days, months = runner.plan_runs(asked, defs, None, "2023-01", "2023-03")[0]
     assert of_shop <= hours.keys
+    assert of_sales <= changes.keys
     assert of_membership <= days.keys
     assert not (of_shop | of_membership) & months.keys
     assert hours.keys & days.keys == days.keys & months.keys == keys("serving/duckdb")
@@ -381,7 +417,8 @@ def test_the_window_reaches_dbt_as_json_not_as_words_of_a_shell() -> None:
     assert option == "--vars"
     window = {"from_month": "2023-01-01", "to_month": "2023-01-01"}
     assert json.loads(value) == {"membership_zone": "Asia/Taipei", **window}
-    assert window_vars(["2023-03-30", "2023-03-31"]) == {}, "what goes by days is built whole"
+    assert window_vars(["2023-03-31", "2023-03-30"]) == {"from_day": "2023-03-29", "to_day": "2023-03-31"}
+    assert window_vars(["2023-03-29", "2023-03-30"]) == {}, "with the first day of changes all is built anew"
 
 
 def results(*outcomes: tuple[str, str, str | None]) -> dict[str, Any]:
