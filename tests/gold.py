@@ -12,6 +12,7 @@ from infra_assets.superset.contract import gold_contract
 from lake.duck import quote
 
 DAYS, ZONES, PRODUCTS, CUSTOMERS, MEMBERS, WEEKS = 45, 12, 18, 30, 40, 7
+CLIENTS, SERVICES, EMPLOYEES, MONTHS = 36, 12, 9, 12  # of sales
 SETTLEMENT_GAP = 25.5  # of one settlement, outside tolerance
 
 ROWS = {
@@ -150,6 +151,112 @@ ROWS = {
             deductions - expected_deductions AS deviation, net_amount - (topup_amount - deductions) AS settlement_gap,
             abs(settlement_gap) <= 0.01 AS is_within_tolerance
         FROM gold.membership_fct_channel_settlement JOIN gold.membership_dim_channels USING (channel_code)""",
+    # The star of sales by rule, and what is paid, owed and earned out of it. A sixth of the clients changed their segment.
+    "gold.sales_dim_customer": f"""
+        SELECT client * 10 + version AS customer_key, client AS customer_id, 'Client ' || client AS customer_name,
+            ['smb', 'mid_market', 'enterprise'][(client + version) % 3 + 1] AS segment,
+            ['Software', 'Retail', 'Energy', NULL][client % 4 + 1] AS industry,
+            ['AT', 'DE', 'FR', 'PT'][client % 4 + 1] AS country, client % {EMPLOYEES} + 1 AS account_manager_key,
+            DATE '2021-05-01' + client::INTEGER AS created_on, CASE WHEN client % 11 = 0 THEN DATE '2023-02-28' END AS closed_on,
+            CASE version WHEN 1 THEN DATE '1900-01-01' ELSE DATE '2022-10-15' END AS valid_from,
+            CASE WHEN version = 1 AND client % 6 = 0 THEN DATE '2022-10-15' ELSE DATE '9999-12-31' END AS valid_to,
+            valid_to = DATE '9999-12-31' AS is_current
+        FROM range(1, {CLIENTS + 1}) clients(client), range(1, 3) versions(version) WHERE version = 1 OR client % 6 = 0
+        UNION ALL BY NAME
+        SELECT -1 AS customer_key, -1 AS customer_id, 'unknown' AS customer_name, 'unknown' AS segment, 'unknown' AS industry,
+            'unknown' AS country, -1 AS account_manager_key, DATE '1900-01-01' AS valid_from, DATE '9999-12-31' AS valid_to,
+            TRUE AS is_current""",
+    "gold.sales_dim_service": f"""
+        SELECT service AS service_key, service AS service_id, 'SV-' || service AS service_code,
+            ['Virtual machine ', 'Block storage ', 'Load balancer ', 'SQL database ', 'Support plan '][service % 5 + 1]
+                || ['S', 'M', 'L'][service // 5 + 1] AS service_name,
+            ['compute', 'storage', 'network', 'database', 'support'][service % 5 + 1] AS category,
+            ['hour', 'GB', 'GB', 'hour', 'month'][service % 5 + 1] AS unit, 0.0125 * service AS list_price,
+            service <> 7 AS is_active
+        FROM range(1, {SERVICES + 1}) services(service)
+        UNION ALL BY NAME SELECT -1 AS service_key, -1 AS service_id, 'unknown' AS service_code, 'unknown' AS service_name,
+            'unknown' AS category, 'unknown' AS unit""",
+    "gold.sales_dim_employee": f"""
+        SELECT employee AS employee_key, employee AS employee_id, 'Employee ' || employee AS full_name,
+            ['North', 'South', 'Partners'][employee % 3 + 1] AS team, CASE WHEN employee > 1 THEN 1 ELSE -1 END AS manager_key,
+            DATE '2020-01-01' AS hired_on
+        FROM range(1, {EMPLOYEES + 1}) employees(employee)
+        UNION ALL BY NAME SELECT -1 AS employee_key, -1 AS employee_id, 'unknown' AS full_name, 'unknown' AS team,
+            -1 AS manager_key""",
+    "gold.sales_dim_date": """
+        SELECT year(date_day) * 10000 + month(date_day) * 100 + day(date_day) AS date_key, date_day, year(date_day) AS year,
+            quarter(date_day) AS quarter, month(date_day) AS month, date_trunc('month', date_day)::DATE AS month_start,
+            date_trunc('week', date_day)::DATE AS week_start, isodow(date_day) AS day_of_week, day_of_week > 5 AS is_weekend
+        FROM (SELECT day::DATE AS date_day FROM generate_series(DATE '2022-04-01', DATE '2023-05-31', INTERVAL 1 DAY) days(day))
+        UNION ALL BY NAME SELECT -1 AS date_key, DATE '1900-01-01' AS date_day,
+            DATE '1900-01-01' AS month_start, DATE '1900-01-01' AS week_start""",
+    "gold.sales_fct_invoice_line": f"""
+        SELECT nth * 1000 + client * 10 + line_number AS line_id, nth * 100 + client AS invoice_id, 'INV-' || invoice_id AS invoice_number,
+            line_number, (DATE '2022-04-01' + INTERVAL (nth) MONTH)::DATE AS invoice_month,
+            invoice_month + (client % 27)::INTEGER AS issued_on,
+            year(issued_on) * 10000 + month(issued_on) * 100 + day(issued_on) AS date_key,
+            year(issued_on + 30) * 10000 + month(issued_on + 30) * 100 + day(issued_on + 30) AS due_date_key,
+            CASE WHEN client = 35 AND nth = 11 THEN -1 WHEN client % 6 = 0 AND issued_on >= DATE '2022-10-15' THEN client * 10 + 2
+                ELSE client * 10 + 1 END AS customer_key,
+            (client + line_number * 5) % {SERVICES} + 1 AS service_key, client % {EMPLOYEES} + 1 AS employee_key,
+            client * 10 + line_number AS contract_id,
+            CASE WHEN invoice_id % 23 = 0 THEN 'void' WHEN nth < 6 + client % 5 OR client % 4 = 0 THEN 'paid' ELSE 'open' END AS invoice_status,
+            100 + client * 7 % 40 + nth * 4 AS quantity, 2.4975 + service_key * 0.35 AS unit_price,
+            CASE WHEN (client + nth) % 5 > 2 THEN round(quantity * unit_price * 0.04 * line_number, 2) END AS discount_amount,
+            round(quantity * unit_price, 2) - coalesce(discount_amount, 0) AS net_amount, round(net_amount * 0.2, 2) AS tax_amount,
+            net_amount + tax_amount AS gross_amount
+        FROM range({MONTHS}) months(nth), range(1, {CLIENTS + 1}) clients(client), range(1, 4) numbers(line_number)
+        WHERE client <= 14 + nth * 2 AND NOT (client % 11 = 0 AND nth = 11)""",
+    # Each in three is paid by two thirds, one is paid twice, and some get a little back.
+    "gold.sales_fct_payment": """
+        WITH invoices AS (
+            SELECT invoice_id, issued_on, customer_key, sum(gross_amount) AS gross, any_value(invoice_status) AS status
+            FROM gold.sales_fct_invoice_line WHERE invoice_status <> 'void' GROUP BY ALL),
+        paid AS (
+            SELECT invoice_id, customer_key, issued_on + 9 + (invoice_id % 23)::INTEGER AS paid_on,
+                CASE WHEN status = 'paid' THEN gross ELSE round(gross * 0.6, 2) END AS amount
+            FROM invoices WHERE status = 'paid' OR invoice_id % 3 = 0
+            UNION ALL SELECT invoice_id, customer_key, issued_on + 20, -50 FROM invoices WHERE invoice_id % 17 = 0
+            UNION ALL SELECT invoice_id, customer_key, issued_on + 12, gross FROM invoices WHERE invoice_id = 204)
+        SELECT row_number() OVER (ORDER BY invoice_id, amount DESC) AS payment_id, invoice_id, paid_on,
+            year(paid_on) * 10000 + month(paid_on) * 100 + day(paid_on) AS date_key, customer_key, amount,
+            ['bank_transfer', 'card', 'direct_debit'][invoice_id % 3 + 1] AS method, 'R' || invoice_id AS reference
+        FROM paid WHERE paid_on <= DATE '2023-03-31'""",
+    "gold.sales_revenue_monthly": """
+        SELECT invoice_month AS revenue_month, category, segment, sum(net_amount) AS net_revenue,
+            coalesce(sum(discount_amount), 0) AS discount_amount, count(DISTINCT invoice_id) AS invoices, count(*) AS lines,
+            count(DISTINCT customer_id) AS customers
+        FROM gold.sales_fct_invoice_line JOIN gold.sales_dim_customer USING (customer_key)
+        JOIN gold.sales_dim_service USING (service_key) WHERE invoice_status <> 'void' GROUP BY ALL""",
+    "gold.sales_churn_monthly": f"""
+        WITH moved AS (
+            SELECT nth, segment, size, 2 + (nth + size) % 2 AS new, CASE WHEN nth > 1 THEN (nth + size) % 3 ELSE 0 END AS lost,
+                CASE WHEN nth % 5 = 4 THEN 1 ELSE 0 END AS back
+            FROM range({MONTHS}) months(nth), (VALUES ('smb', 3), ('mid_market', 2), ('enterprise', 1)) segments(segment, size)),
+        ended AS (
+            SELECT *, 10 * size + sum(new + back - lost) OVER months AS customers_at_end,
+                20000 + sum(new_mrr + grown - shrunk - lost_mrr) OVER months AS mrr_at_end
+            FROM (SELECT *, (new + back) * 600 AS new_mrr, 300 + nth % 4 * 150 AS grown, nth % 3 * 120 AS shrunk,
+                lost * 450 AS lost_mrr FROM moved) WINDOW months AS (PARTITION BY segment ORDER BY nth))
+        SELECT (DATE '2022-04-01' + INTERVAL (nth) MONTH)::DATE AS month_start, segment,
+            customers_at_end - new - back + lost AS customers_at_start, new AS new_customers, lost AS churned_customers,
+            back AS returned_customers, customers_at_end, lost / customers_at_start AS churn_rate,
+            mrr_at_end - new_mrr - grown + shrunk + lost_mrr AS mrr_at_start, new_mrr AS mrr_new, grown AS mrr_expansion,
+            shrunk AS mrr_contraction, lost_mrr AS mrr_churned, mrr_at_end
+        FROM ended""",
+    "gold.sales_receivables_ageing": """
+        WITH owed AS (
+            SELECT segment, DATE '2023-03-31' - issued_on - 30 AS overdue, gross - coalesce(paid, 0) AS rest
+            FROM (SELECT invoice_id, issued_on, customer_key, sum(gross_amount) AS gross FROM gold.sales_fct_invoice_line
+                WHERE invoice_status <> 'void' GROUP BY ALL)
+            LEFT JOIN (SELECT invoice_id, sum(amount) AS paid FROM gold.sales_fct_payment GROUP BY ALL) USING (invoice_id)
+            JOIN gold.sales_dim_customer USING (customer_key))
+        SELECT DATE '2023-03-31' AS as_of,
+            CASE WHEN overdue <= 0 THEN '0 not due' WHEN overdue <= 30 THEN '1 1-30 days' WHEN overdue <= 60 THEN '2 31-60 days'
+                WHEN overdue <= 90 THEN '3 61-90 days' ELSE '4 over 90 days' END AS bucket,
+            segment, count(*) FILTER (rest > 0) AS invoices, coalesce(sum(rest) FILTER (rest > 0), 0) AS outstanding_amount,
+            coalesce(-sum(rest) FILTER (rest < 0), 0) AS overpaid_amount
+        FROM owed WHERE rest <> 0 GROUP BY ALL""",
 }
 
 

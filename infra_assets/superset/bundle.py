@@ -12,6 +12,7 @@ name of the database, by which an imported object is known as ours.
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -34,6 +35,7 @@ SOURCE = "lakegraph_source"  # the key, in what Superset keeps of an object, tha
 OWNER = "lakegraph_owner"  # likewise, whose file: a fork that renames its database removes nothing of ours
 ZIP_DATE = (2026, 1, 1, 0, 0, 0)  # equal files give an equal bundle
 ZIP_MODE = 0o644 << 16
+TABLE = r"(?i)\b{schema}\.(\w+)"  # as a query names it
 
 COLUMN_NULLS: Document = {
     "advanced_data_type": None,
@@ -95,14 +97,15 @@ class Database:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A table of gold as Superset knows it.
+    """A table of gold as Superset knows it, or a query that joins some: Superset's charts join nothing.
 
     Attributes:
         path: of its file below the root, without the suffix.
         uuid: as the file says.
         database: the connection's uuid.
-        schema: of the table.
-        table: its name.
+        schema: of the table, or of those that the query names.
+        table: its name; a query's is its own.
+        sql: the query, if it is one.
         columns: column → type.
         metrics: metric → SQL expression.
         date: the column that a filter of dates means, if any.
@@ -114,6 +117,7 @@ class Dataset:
     database: UUID
     schema: str
     table: str
+    sql: str | None
     columns: Mapping[str, str]
     metrics: Mapping[str, str]
     date: str | None
@@ -123,6 +127,14 @@ class Dataset:
     def relation(self) -> str:
         """`schema.table`."""
         return f"{self.schema}.{self.table}"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The tables under it, as `schema.table`."""
+        if self.sql is None:
+            return frozenset({self.relation})
+        named = re.findall(TABLE.format(schema=re.escape(self.schema)), self.sql)
+        return frozenset(f"{self.schema}.{table}" for table in named)
 
 
 @dataclass(frozen=True)
@@ -239,7 +251,7 @@ def tables(tree: Tree, slug: str) -> frozenset[str]:
         LakeError: there is no such dashboard.
     """
     _, datasets = tree.used(tree.dashboard(slug))
-    return frozenset(dataset.relation for dataset in datasets)
+    return frozenset(table for dataset in datasets for table in dataset.reads)
 
 
 def digest(tree: Tree, slug: str) -> str:
@@ -293,6 +305,7 @@ def _rendered_dataset(dataset: Dataset, tree: Tree, schema: str) -> dict[str, An
     return _ours(
         {**DATASET_NULLS, **document},
         schema=schema,
+        sql=dataset.sql and re.sub(TABLE.format(schema=re.escape(dataset.schema)), rf"{schema}.\1", dataset.sql),
         extra={**(document.get("extra") or {}), **_origin(tree, dataset.path)},
         columns=[{**COLUMN_NULLS, **column} for column in document["columns"]],
         metrics=[{**METRIC_NULLS, **metric} for metric in document["metrics"]],
@@ -366,6 +379,7 @@ def _dataset(path: str, document: Document) -> Dataset:
         UUID(document["database_uuid"]),
         document["schema"],
         document["table_name"],
+        document.get("sql"),
         {column["column_name"]: column["type"] for column in document["columns"]},
         {metric["metric_name"]: metric["expression"] for metric in document["metrics"]},
         document.get("main_dttm_col"),

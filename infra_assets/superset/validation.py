@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -28,7 +29,7 @@ from infra_assets.superset.bundle import (
     read,
     uuid_of,
 )
-from infra_assets.superset.contract import Contract, gold_contract
+from infra_assets.superset.contract import LAYER, Contract, gold_contract
 from lake.errors import LakeError
 
 VERSION = "1.0.0"
@@ -41,7 +42,7 @@ SORT_KEY = "x_axis_sort"  # names a column, a metric, or how to sum up the serie
 SERIES_SORTS = frozenset({"name", "sum", "min", "max", "avg"})
 GRAINS = (None, "P1D", "P1M", "P1Y")
 DATES = ("DATE", "TIMESTAMP")
-SYNONYMS = {"STRING": "VARCHAR", "INT": "INTEGER", "DATETIME": "TIMESTAMP"}
+SYNONYMS = {"STRING": "VARCHAR", "TEXT": "VARCHAR", "INT": "INTEGER", "DATETIME": "TIMESTAMP"}
 GRID_COLUMNS = 12
 
 Keys = tuple[frozenset[str], frozenset[str]]  # that must be there, and that may
@@ -66,6 +67,7 @@ METRIC = _keys("metric_name expression", METRIC_NULLS)
 TIMESERIES = ("x_axis", "metrics")
 # The kinds of chart, each with the params that it cannot be without; a table's depend on its mode.
 CHARTS: Mapping[str, tuple[str, ...]] = {
+    "big_number": ("metric", "x_axis"),
     "big_number_total": ("metric",),
     "echarts_area": TIMESERIES,
     "echarts_timeseries_bar": TIMESERIES,
@@ -169,10 +171,49 @@ def _dataset(dataset: Dataset, tree: Tree, contract: Contract) -> Iterator[str]:
             yield from (_said(dataset.path, f"{kind}: {one[name]}: {fault}") for fault in _key_faults(one, keys))
     for metric, expression in dataset.metrics.items():
         yield from (_said(dataset.path, f"metric {metric} {fault}") for fault in _metric(expression, dataset))
-    if dataset.relation in contract:
+    yield from _of_gold(dataset, contract)
+
+
+def _of_gold(dataset: Dataset, contract: Contract) -> Iterator[str]:
+    """It is a table of gold, or a query of such."""
+    if missing := sorted(dataset.reads - contract.keys()):
+        yield _said(dataset.path, f"gold has no table {missing[0]}")
+    elif dataset.sql is None:
         yield from _promised(dataset, contract[dataset.relation])
+    elif dataset.relation in contract:
+        yield _said(dataset.path, f"table_name {dataset.table} is that of a table; a query needs one of its own")
     else:
-        yield _said(dataset.path, f"gold has no table {dataset.relation}")
+        try:
+            result = _result(dataset.sql, dataset.reads, contract)
+        except ValueError as error:
+            yield _said(dataset.path, f"sql: {error}")
+        else:
+            yield from _promised(dataset, result)
+
+
+def _result(sql: str, reads: AbstractSet[str], contract: Contract) -> Mapping[str, str]:
+    """The columns that a query of gold gives, and their types, by gold's contract.
+
+    Raises:
+        ValueError: it is no query, or one of other tables than `reads`, which are as its text has them, or of columns
+            that are not there.
+    """
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.optimizer.annotate_types import annotate_types
+    from sqlglot.optimizer.qualify import qualify
+
+    known = {relation.partition(".")[2]: dict(columns) for relation, columns in contract.items()}
+    schema: dict[str, object] = {LAYER: known}
+    try:
+        parsed = sqlglot.parse_one(sql, read="duckdb")
+        others = sorted({one.sql() for one in parsed.find_all(exp.Table) if f"{one.db}.{one.name}" not in reads})
+        if others or not isinstance(parsed, exp.Query):
+            raise ValueError(f"{others[0]} is not written as gold.…" if others else "is no query")
+        typed = annotate_types(qualify(parsed, schema=schema, dialect="duckdb"), schema=schema, dialect="duckdb")
+    except sqlglot.errors.SqlglotError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    return {one.alias_or_name: one.type.sql("duckdb") for one in typed.selects if one.type is not None}
 
 
 def _metric(expression: str, dataset: Dataset) -> Iterator[str]:

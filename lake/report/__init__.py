@@ -15,6 +15,7 @@ from lake.errors import LakeError
 from lake.report.membership import SECTIONS as MEMBERSHIP
 from lake.report.mobility import SECTIONS as MOBILITY
 from lake.report.page import Answer, page
+from lake.report.sales import SECTIONS as SALES
 from lake.report.sections import Section
 from lake.report.shop import SECTIONS as SHOP
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SECTIONS", "Section", "render"]
 
-SECTIONS = (*MEMBERSHIP, *MOBILITY, *SHOP)
+SECTIONS = (*MEMBERSHIP, *MOBILITY, *SALES, *SHOP)
 _TABLES = re.compile(r"\{([\w.*]+)(?::([\w,\s]+))?\}")
 
 

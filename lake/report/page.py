@@ -23,6 +23,7 @@ from lake.report.sections import Figure, Section
 COLOURS = {"yellow": "#e0a100", "green": "#1f9d63", "fhvhv": "#3b6fd4", "fhv": "#9a5fc9"}
 PALETTE = ("#3b6fd4", "#e07b39", "#1f9d9d", "#c75b96", "#7a8699", "#9a5fc9", "#b39b2f", "#4fa3e0")
 MONEY = ("$", "\N{EURO SIGN}", "NT$")  # units that stand before their number, without cents
+GAIN, LOSS = "#1f9d63", "#c94a43"
 SHADES = ((0, "#eef3fc"), (1, "#2f62c8"))  # of a share, from 0 to 1
 MOST_ROWS = 400  # of the table under a chart
 NOTHING = "\N{EN DASH}"
@@ -141,6 +142,23 @@ def _heatmap(answer: Answer, layout: dict[str, Any]) -> dict[str, Any]:
     return {"data": [cells], "layout": layout | {"xaxis": xaxis, "yaxis": yaxis}}
 
 
+def _waterfall(answer: Answer, layout: dict[str, Any]) -> dict[str, Any]:
+    """A bar for each row: the first and the last stand on 0, those between begin where the one before ends."""
+    steps, amounts = ([_plain(row[i]) for row in answer.rows] for i in (0, 1))
+    unit = _label(answer.columns[1])[1]
+    bars = {
+        "type": "waterfall", "x": steps, "y": amounts,
+        "measure": ["absolute", *["relative"] * (len(steps) - 2), "total"][: len(steps)],
+        "text": [show(row[1], unit) for row in answer.rows], "textposition": "outside", "cliponaxis": False,
+        "hovertemplate": "%{x}: %{text}<extra></extra>",
+        "increasing": {"marker": {"color": GAIN}}, "decreasing": {"marker": {"color": LOSS}},
+        "totals": {"marker": {"color": PALETTE[0]}}, "connector": {"line": {"color": PALETTE[4], "width": 1}},
+    }  # fmt: skip
+    xaxis = _axis(answer.columns[0], "category") | _categories(steps) | {"title": {"text": ""}}
+    yaxis = _axis(answer.columns[1], "value")
+    return {"data": [bars], "layout": layout | {"xaxis": xaxis, "yaxis": yaxis, "showlegend": False}}
+
+
 def _chart(answer: Answer, taken: dict[str, str]) -> dict[str, Any]:
     """A Plotly.js figure: `data` and `layout`, without the colours of the page's theme."""
     figure, columns = answer.section.figure, answer.columns
@@ -148,7 +166,7 @@ def _chart(answer: Answer, taken: dict[str, str]) -> dict[str, Any]:
         "margin": {"l": 8, "r": 16, "t": 8, "b": 8},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
         "hovermode": "x unified" if figure in ("line", "bars") else "closest",
-        "barmode": "stack",
+        "barmode": "relative",  # stacked; what is below 0 goes downwards
         "bargap": 0.25,
     }
     if figure == "share":
@@ -164,6 +182,9 @@ def _chart(answer: Answer, taken: dict[str, str]) -> dict[str, Any]:
 
     if figure == "heatmap":
         return _heatmap(answer, layout)
+
+    if figure == "waterfall":
+        return _waterfall(answer, layout)
 
     series = len(columns) > 2  # noqa: PLR2004 — category, series, value
     names = list(dict.fromkeys(str(row[1]) if series else _label(columns[-1])[0] for row in answer.rows))
@@ -228,7 +249,7 @@ def page(answers: Sequence[Answer], source: Path) -> Iterator[str]:
     absent = [f"{answer.section.title} ({', '.join(answer.missing)})" for answer in answers if answer.missing]
     charts: dict[str, dict[str, Any]] = {}
     taken: dict[str, str] = {}
-    drawn: tuple[Figure, ...] = ("line", "bars", "hbars", "share", "heatmap")
+    drawn: tuple[Figure, ...] = ("line", "bars", "hbars", "share", "heatmap", "waterfall")
     published = datetime.fromtimestamp(source.stat().st_mtime, UTC)
 
     yield _HEAD

@@ -14,7 +14,7 @@ their unit in brackets: `Revenue [$]`. Units: `$`, `€` and `NT$` (without cent
 from dataclasses import dataclass
 from typing import Literal
 
-Figure = Literal["tiles", "line", "bars", "hbars", "share", "heatmap", "table"]
+Figure = Literal["tiles", "line", "bars", "hbars", "share", "heatmap", "waterfall", "table"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Section:
         title: its short name, also used when its tables are missing.
         question: what the figure answers, its heading.
         sql: one SELECT. `tiles` reads one row, `table` any; a chart reads (category, value) or
-            (category, series, value), a `heatmap` (column, row, share).
+            (category, series, value), a `heatmap` (column, row, share), a `waterfall`
+            (step, amount): what there was, what came and went, and what there is.
         figure: how it is drawn; `bars` and `hbars` stack their series.
     """
 

@@ -274,7 +274,7 @@ def test_a_wrong_password_is_refused_in_a_line(settings: Settings, server: super
 
 def test_every_dataset_answers_what_is_in_gold(superset: Superset, good: Path):
     answers = {one.relation: one for one in superset.answers(TREE.datasets)}
-    assert answers.keys() == gold.ROWS.keys()
+    assert {table for one in TREE.datasets for table in one.reads} == gold.ROWS.keys()
     assert [one.error for one in answers.values() if one.error] == []
     trips = answers["gold.mobility_trips_by_zone_day"].values
     assert trips["total_trips"] == expected(good, "SELECT sum(trips) FROM gold.mobility_trips_by_zone_day")
@@ -288,6 +288,13 @@ def test_every_dataset_answers_what_is_in_gold(superset: Superset, good: Path):
     assert answers["gold.membership_user_retention"].values["retention"] == pytest.approx(retention)
     deviation = answers["gold.membership_deduction_deviation"].values
     assert (deviation["gap_outside"], deviation["days_outside"]) == (gold.SETTLEMENT_GAP, 1)
+    revenue = expected(good, "SELECT sum(net_revenue) FROM gold.sales_revenue_monthly")
+    assert answers["gold.sales_revenue_monthly"].values["total_net_revenue"] == pytest.approx(float(revenue))
+    lines = answers["gold.sales_invoice_lines"].values  # a query: it loses no line and doubles none
+    assert lines["line_revenue"] == pytest.approx(float(revenue))
+    assert lines["invoiced_customers"] == gold.CLIENTS - 1  # the invoice of one is that of an unknown customer
+    churn = expected(good, "SELECT sum(churned_customers) / sum(customers_at_start) FROM gold.sales_churn_monthly")
+    assert answers["gold.sales_churn_monthly"].values["monthly_churn"] == pytest.approx(churn)
 
 
 def test_a_second_import_changes_nothing(superset: Superset):
@@ -310,7 +317,7 @@ def test_the_command_imports_and_says_where(
     published("ALTER TABLE gold.shop_orders_daily DROP COLUMN average_basket")  # no metric needs it
     done = run()
     assert done.code == 1
-    assert done.first == "error: 1 of 19 datasets do not answer"
+    assert done.first == "error: 1 of 26 datasets do not answer"
     assert re.match(r"gold\.shop_orders_daily: superset http://.*average_basket", done.err.splitlines()[1])
 
 
@@ -340,7 +347,7 @@ def test_the_command_that_starts_one_says_how_to_log_in(
     published("DELETE FROM gold.shop_stock_on_hand")
     done = call(capsys, "superset", "up", "--port", "0", variables=variables)
     assert done.code == 1
-    assert done.first.endswith("error: 1 of 19 datasets do not answer")
+    assert done.first.endswith("error: 1 of 26 datasets do not answer")
     assert "gold.shop_stock_on_hand: has no row" in done.err
     assert done.out.splitlines()[-2:] == [login, stop]
 
@@ -609,6 +616,11 @@ class TestPages:
             ("mobility", "2023-01-05 : 2023-01-12", {"by hour of the day", "Green trips by payment", "Users by city"}),
             ("shop", "2023-03-05 : 2023-03-12", {"by category", "by revenue", "tock ", "ifetime", "customers"}),
             ("membership", "2023-03-05 : 2023-04-12", {"Users by level", "Channels and when"}),
+            (
+                "sales",
+                "2022-12-01 : 2023-03-01",
+                {"utstanding", "Overdue", "Ageing", "Customers of today", "Price list"},
+            ),
         ],
     )
     def test_a_range_of_days_reaches_every_query_of_what_has_days(

@@ -75,9 +75,59 @@ def test_the_model_in_the_docs_is_of_tables_and_columns_of_gold():
     page, contract = (ROOT / "docs/bi.md").read_text(), gold_contract()
     model = page.split("### The model\n")[1].split("\n### Incremental refresh\n")[0]
     assert {table for table in contract if f"| `{table.removeprefix('gold.')}` |" not in model} == set()
-    related = re.findall(r"`([a-z_]+)\[(\w+)\]`", model)  # what is calculated has a capital letter
-    assert len(related) > 15
+    related = re.findall(
+        r"\b([a-z][a-z_]+)\[(\w+)\]", model
+    )  # in tables and measures; what is calculated has a capital letter
+    assert len(related) > 60
     assert [pair for pair in related if pair[1] not in contract.get(f"gold.{pair[0]}", {})] == []
+
+
+def test_the_star_of_sales_in_the_docs_is_whole_and_has_one_way_to_each_fact():
+    """Every key of the facts is related, and Power BI takes no second active way from one table to another."""
+    star = (ROOT / "docs/bi.md").read_text().split("### The star of sales\n")[1].split("\n### ")[0]
+    rows = re.findall(r"^\| (.*?) \| (.*?) \| (\**(?:in)?active.*?) \|$", star, re.MULTILINE)
+    related = [
+        (source(one), table, column, "inactive" not in how) for one, many, how in rows for table, column in pairs(many)
+    ]
+    assert {(table, column) for _, table, column, active in related if not active} == {
+        ("sales_fct_invoice_line", "due_date_key"),
+        ("sales_dim_customer", "account_manager_key"),
+    }
+    keys = {
+        (fact, column)
+        for fact in ("sales_fct_invoice_line", "sales_fct_payment")
+        for column in gold_contract()[f"gold.{fact}"]
+        if column.endswith("_key")
+    }
+    assert keys <= {(table, column) for _, table, column, _ in related}
+    active = [(one, table) for one, table, _, is_active in related if is_active]
+    assert len(active) == 14
+
+    def ways(start: str) -> list[str]:
+        return [end for one, many in active if one == start for end in (many, *ways(many))]
+
+    for one, _ in active:
+        assert len(ways(one)) == len(set(ways(one))), f"two ways from {one}"
+
+
+def test_the_measures_in_the_docs_ask_for_measures_that_are_there():
+    star = (ROOT / "docs/bi.md").read_text().split("### The star of sales\n")[1].split("\n### ")[0]
+    code = "\n".join(re.findall(r"```dax\n(.*?)```", star, re.DOTALL))
+    measures = set(re.findall(r"^(\w[\w ]+?) =(?: |$)", code, re.MULTILINE))
+    assert measures >= {"Net revenue", "Discount share", "MRR", "Churn rate", "Outstanding", "Overdue share"}
+    assert set(re.findall(r"(?<!\w)\[([A-Z][\w ]+)\]", code)) <= measures
+    assert code.count("(") == code.count(")")
+
+
+def source(cell: str) -> str:
+    """The table on the one side: a calculated one, or that of the column."""
+    calculated = re.search(r"`(\w+) = ", cell)
+    return calculated[1] if calculated else pairs(cell)[0][0]
+
+
+def pairs(cell: str) -> list[tuple[str, str]]:
+    """The columns that a cell of a table names, `table[column]`."""
+    return re.findall(r"\b(sales_\w+)\[(\w+)\]", cell)
 
 
 # -- Looker Studio -------------------------------------------------------------------------------------------

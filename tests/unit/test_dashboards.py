@@ -51,7 +51,7 @@ def unzip(blob: bytes) -> dict[str, Document]:
 
 def test_the_files_are_valid_by_the_contract_of_gold():
     assert validation.faults(TREE, gold_contract()) == ()
-    assert [one.slug for one in TREE.dashboards] == ["membership", "mobility", "shop"]
+    assert [one.slug for one in TREE.dashboards] == ["membership", "mobility", "sales", "shop"]
 
 
 def test_every_uuid_is_that_of_its_path():
@@ -107,6 +107,40 @@ def test_the_five_questions_of_membership_are_answered():
     } <= kinds
 
 
+def test_the_questions_of_sales_are_answered():
+    """Revenue, discounts and services; what recurs, who leaves; what is owed and what was paid."""
+    charts = TREE.used(TREE.dashboard("sales"))[0]
+    tables = {one.uuid: one.table.removeprefix("sales_") for one in TREE.datasets}
+    shown = {
+        (tables[chart.dataset], chart.params["viz_type"], one)
+        for chart in charts
+        for one in ([chart.params["metric"]] if "metric" in chart.params else chart.params["metrics"])
+    }
+    by = {(chart.params.get("x_axis"), *chart.params.get("groupby", [])) for chart in charts}
+    assert {
+        ("revenue_monthly", "echarts_timeseries_bar", "total_net_revenue"),
+        ("revenue_monthly", "echarts_timeseries_line", "discount_share"),
+        ("invoice_lines", "table", "line_revenue"),
+        ("churn_monthly", "echarts_timeseries_line", "monthly_churn"),
+        ("receivables_ageing", "echarts_timeseries_bar", "total_outstanding"),
+        ("fct_payment", "echarts_timeseries_bar", "received"),
+    } <= shown
+    movement = {
+        ("churn_monthly", "echarts_timeseries_bar", one)
+        for one in ("new_mrr", "expansion", "contraction", "churned_mrr")
+    }
+    assert movement <= shown
+    assert {("revenue_month", "category"), ("revenue_month", "segment"), (None, "service_name", "category")} <= by
+
+
+def test_a_query_rests_on_the_tables_that_it_joins():
+    lines = next(one for one in TREE.datasets if one.table == "sales_invoice_lines")
+    dimensions = ("customer", "service", "employee", "date")
+    assert lines.reads == {"gold.sales_fct_invoice_line", *(f"gold.sales_dim_{one}" for one in dimensions)}
+    assert lines.reads <= bundle.tables(TREE, "sales")
+    assert lines.relation not in bundle.tables(TREE, "sales")
+
+
 def test_a_dashboard_rests_on_the_tables_of_its_charts_and_filters():
     assert bundle.tables(TREE, "mobility") == {
         "gold.mobility_trips_by_zone_day",
@@ -114,8 +148,8 @@ def test_a_dashboard_rests_on_the_tables_of_its_charts_and_filters():
         "gold.mobility_green_trips_by_payment_type",
         "gold.mobility_users_by_city",
     }
-    with pytest.raises(LakeError, match=r"no 'sales'; there are membership, mobility, shop$"):
-        bundle.tables(TREE, "sales")
+    with pytest.raises(LakeError, match=r"no 'finance'; there are membership, mobility, sales, shop$"):
+        bundle.tables(TREE, "finance")
 
 
 def test_every_dashboard_is_filtered_by_date_and_by_more():
@@ -151,6 +185,11 @@ def test_in_starrocks_the_views_are_read_that_stay():
     """The fault: tables there are made anew with each snapshot, and those of a catalog are in no `gold`."""
     documents = unzip(bundle.render(TREE, "starrocks://reader@host:9030/default_catalog.bi"))
     assert {one["schema"] for path, one in documents.items() if path.startswith("datasets/")} == {"bi"}
+    joined = documents["datasets/gold/sales_invoice_lines"]["sql"]
+    assert joined.count(" bi.sales_") == 5
+    assert "gold" not in joined
+    near = unzip(bundle.render(TREE, URI))["datasets/gold/sales_invoice_lines"]["sql"]
+    assert near == joined.replace(" bi.", " gold.")
     assert unzip(bundle.render(TREE, URI))["datasets/gold/shop_orders_daily"]["schema"] == "gold"
 
 
@@ -224,6 +263,14 @@ NUMBER = "charts/shop_orders"
 PRODUCTS = "charts/shop_products"
 FUNNEL = "charts/membership_funnel"
 COHORTS = "charts/membership_cohorts"
+LINES = "datasets/gold/sales_invoice_lines"
+RECURRING = "charts/sales_mrr"
+
+
+def _sql(old: str, new: str) -> Callable[[Document], object]:
+    """Another text in the query of a dataset."""
+    return lambda document: document.update(sql=document["sql"].replace(old, new))
+
 
 BROKEN = {
     "uuid of another path": (
@@ -346,7 +393,7 @@ BROKEN = {
     "a chart of an unknown kind": (
         BY_DAY,
         lambda d: (d.update(viz_type="bars"), d["params"].update(viz_type="bars")),
-        "viz_type bars is none of big_number_total, ",
+        "viz_type bars is none of big_number, ",
     ),
     "an unknown key of a column": (
         ORDERS,
@@ -450,6 +497,52 @@ BROKEN = {
         SHOP,
         lambda d: _filter(d, 1).update(id=_filter(d, 2)["id"]),
         "2 filters have the id NATIVE_FILTER-warehouse",
+    ),
+    "a number over time without its time": (
+        RECURRING,
+        lambda d: d["params"].pop("x_axis"),
+        "x_axis is missing: a chart big_number needs it",
+    ),
+    "a query of a table that gold does not have": (
+        LINES,
+        _sql("sales_dim_service", "sales_dim_product"),
+        "sales_invoice_lines.yaml: gold has no table gold.sales_dim_product",
+    ),
+    "a query of a table without its schema": (
+        LINES,
+        _sql("gold.sales_dim_service", "sales_dim_service"),
+        "sql: sales_dim_service AS service is not written as gold",
+    ),
+    "a query of a table outside gold": (
+        LINES,
+        _sql("gold.sales_dim_service", "silver.sales_services"),
+        "sql: silver.sales_services AS service is not written as gold",
+    ),
+    "a query of a column that gold does not have": (
+        LINES,
+        _sql("service.category", "service.kind AS category"),
+        "sql: .*kind",
+    ),
+    "a query that does not give a column": (
+        LINES,
+        _sql("employee.team,", ""),
+        "gold.sales_invoice_lines has no column team",
+    ),
+    "a query that gives another type": (
+        LINES,
+        _sql("fact.gross_amount", "CAST(fact.gross_amount AS DOUBLE) AS gross_amount"),
+        r"column gross_amount is DOUBLE in gold, not DECIMAL\(18, 2\)",
+    ),
+    "a query that is no SQL": (LINES, _sql("LEFT JOIN", "LEFT JOIN ("), "sql: "),
+    "a statement that is no query": (
+        LINES,
+        lambda d: d.update(sql="DELETE FROM gold.sales_dim_service"),
+        "sql: is no query",
+    ),
+    "a query by the name of a table": (
+        LINES,
+        lambda d: d.update(table_name="sales_fct_payment"),
+        "table_name sales_fct_payment is that of a table",
     ),
     "the slug of another": (SHOP, lambda d: d.update(slug="mobility"), "2 of them have the slug mobility"),
 }

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from lake.errors import LakeError
-from lake.report import Section, render
+from lake.report import SECTIONS, Section, render
 from lake.report.page import show
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -91,10 +91,60 @@ MEMBERSHIP = """
     FROM (VALUES ('no_user', DATE '2023-03-29')) AS r (reject_reason, activity_date);
 """
 
+# Two customers, two services, two teams. A void invoice, a line of an unknown one, a month of churn more than a year ago,
+# and half a euro of March that is nowhere.
+SALES = """
+    CREATE TABLE gold.sales_revenue_monthly AS FROM (VALUES
+        (DATE '2023-03-01', 'compute', 'smb', 500.00, 0.00), (DATE '2023-03-01', 'storage', 'enterprise', 300.50, 99.50),
+        (DATE '2023-02-01', 'compute', 'smb', 900.00, 100.00)
+    ) AS r (revenue_month, category, segment, net_revenue, discount_amount);
+    CREATE TABLE gold.sales_churn_monthly AS FROM (VALUES
+        (DATE '2022-03-01', 'smb', 10, 10, 10, 0, 10, 9000.00, 0.00, 0.00, 0.00, 8000.00, 1000.00),
+        (DATE '2022-04-01', 'smb', 10, 2, 1, 1, 12, 1000.00, 200.00, 50.00, 20.00, 100.00, 1130.00),
+        (DATE '2023-03-01', 'smb', 12, 0, 2, 0, 10, 1130.00, 0.00, 0.00, 30.00, 200.00, 900.00),
+        (DATE '2023-03-01', 'enterprise', 0, 1, 0, 0, 1, 0.00, 400.00, 0.00, 0.00, 0.00, 400.00)
+    ) AS c (month_start, segment, customers_at_start, new_customers, churned_customers, returned_customers,
+        customers_at_end, mrr_at_start, mrr_new, mrr_expansion, mrr_contraction, mrr_churned, mrr_at_end);
+    CREATE TABLE gold.sales_receivables_ageing AS FROM (VALUES ('4 over 90 days', 'enterprise', 299.75, 5.00),
+        ('0 not due', 'smb', 100.25, 0.00), ('1 1-30 days', 'smb', 0.00, 12.50), ('1 1-30 days', 'enterprise', 1.00, 0.00)
+    ) AS a (bucket, segment, outstanding_amount, overpaid_amount);
+    CREATE TABLE gold.sales_dim_customer AS FROM (VALUES (1, 'smb'), (2, 'enterprise'), (-1, 'unknown')) AS c (customer_key, segment);
+    CREATE TABLE gold.sales_dim_service AS FROM (VALUES (1, 'VM', 'C1', 'compute'), (2, NULL, 'Disk', 'storage'), (-1, 'unknown', 'unknown', 'unknown'))
+        AS s (service_key, service_name, service_code, category);
+    CREATE TABLE gold.sales_dim_employee AS FROM (VALUES (1, 'North'), (2, 'South'), (-1, 'unknown')) AS e (employee_key, team);
+    CREATE TABLE gold.sales_dim_date AS FROM (VALUES (20230331, DATE '2023-03-01'), (20230430, DATE '2023-04-01'), (-1, NULL))
+        AS d (date_key, month_start);
+    CREATE TABLE gold.sales_fct_invoice_line AS FROM (VALUES
+        (DATE '2023-03-01', 'paid', 1, 1, 1, 20230430, 500.00, 600.00), (DATE '2023-03-01', 'open', 2, 2, 2, 20230430, 300.50, 360.60),
+        (DATE '2023-02-01', 'open', 1, 1, 1, 20230331, 900.00, 1080.00), (DATE '2023-02-01', 'void', 2, 1, 1, 20230331, 5000.00, 6000.00),
+        (DATE '1900-01-01', 'unknown', 1, -1, -1, -1, 7.00, 8.40)
+    ) AS f (invoice_month, invoice_status, service_key, customer_key, employee_key, due_date_key, net_amount, gross_amount);
+    CREATE TABLE gold.sales_fct_payment AS FROM (VALUES (DATE '2023-03-05', 600.00, 'card'), (DATE '2023-03-20', -50.50, 'card'),
+        (DATE '2023-02-11', 100.00, 'bank_transfer')) AS p (paid_on, amount, method);
+    CREATE TABLE silver.sales_invoice_totals AS FROM (VALUES (DATE '2023-03-01', 801.00, 0.00, 0.00),
+        (DATE '2023-02-01', 5900.00, 0.00, 0.00), (DATE '2023-02-01', 10.02, 10.00, 0.02)
+    ) AS t (invoice_month, header_net, rejected_net, difference_net);
+    CREATE TABLE silver.sales_customers__accounting AS FROM (VALUES (20, 15, 2, 3, 0), (10, 8, 1, 1, 0))
+        AS a (bronze_rows, silver_rows, rejected_rows, superseded_rows, unaccounted_rows);
+    CREATE TABLE silver.sales_customers__rejected AS FROM (VALUES ('unknown_segment', 7)) AS r (reject_reason, customer_id);
+    CREATE TABLE silver.sales_invoice_lines__rejected AS FROM (VALUES ('net_mismatch'), ('net_mismatch'), ('invalid_quantity'))
+        AS r (reject_reason);
+    CREATE TABLE silver.sales_payments__rejected AS SELECT 'zero_amount' AS reject_reason;
+""" + "".join(
+    f"CREATE TABLE silver.sales_{name}__accounting AS SELECT 5 AS bronze_rows, 5 AS silver_rows, 0 AS rejected_rows, "
+    "0 AS superseded_rows, 0 AS unaccounted_rows;"
+    + (
+        ""
+        if name in ("invoice_lines", "payments")
+        else f"CREATE TABLE silver.sales_{name}__rejected AS SELECT 'none' AS reject_reason WHERE FALSE;"
+    )
+    for name in ("contracts", "employees", "invoice_lines", "invoices", "payments", "services")
+)
+
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    """A published file as dbt would build it: three services, two months, a day of the shop, two of membership."""
+    """A published file as dbt would build it: services, months, and a little of the shop, of membership and of sales."""
     path = tmp_path / "published.duckdb"
     with duckdb.connect(str(path)) as db:
         db.execute("CREATE SCHEMA gold; CREATE SCHEMA silver")
@@ -145,6 +195,7 @@ def published(tmp_path: Path) -> Path:
             """)
         db.execute(SHOP)
         db.execute(MEMBERSHIP)
+        db.execute(SALES)
     return path
 
 
@@ -190,7 +241,10 @@ def test_numbers_come_from_the_tables(published: Path, tmp_path: Path) -> None:
     with duckdb.connect(str(published), read_only=True) as db:
         total = db.execute("SELECT sum(trips), sum(revenue) FROM gold.mobility_trips_by_zone_day").fetchone()
     assert total
-    tiles = dict(re.findall(r'<div class="tile"><dt>(.*?)</dt><dd>(.*?)</dd>', page))
+    shown = re.findall(r'<div class="tile"><dt>(.*?)</dt><dd>(.*?)</dd>', page)
+    tiles = dict(shown)
+    assert [value for name, value in shown if name == "Net revenue"] == ["€1,700", "€100"]  # of sales, of the shop
+    del tiles["Net revenue"]
     assert tiles == {
         "Days covered": "2",
         "Paid amount": "NT$451",
@@ -202,13 +256,17 @@ def test_numbers_come_from_the_tables(published: Path, tmp_path: Path) -> None:
         "Services": "3",
         "Months": "2",
         "Rejected share": "0.90 %",
+        "Discount share": "10.50 %",
+        "Recurring in a month": "€1,300",
+        "Churn in a month": "13.64 %",
+        "Outstanding, gross": "€401",
+        "Overdue share": "75.00 %",
         "Orders": "4",
-        "Net revenue": "€100",
         "Refunds": "-€20",
         "Average basket": "€30",
     }
     drawn = charts(page)
-    assert len(drawn) == 22
+    assert len(drawn) == 33
     assert bars(drawn["Top 15 products"], "y") == {"Revenue": [("Coat", 90.0), ("Tee", 80.0)]}
     countries = bars(drawn["Customers' value by country"], "y")
     assert countries == {"new": [("Unknown", 90.0), ("FR", 20.0)], "vip": [("FR", 60.0)]}
@@ -286,6 +344,92 @@ def test_the_tables_of_membership_show_cents_where_they_matter_and_alarms(publis
     assert page.count('<td class="n bad">1</td>') == 2  # a settlement outside tolerance, a row that is lost
 
 
+def test_the_numbers_of_sales_come_from_its_tables(published: Path, tmp_path: Path) -> None:
+    page = render(published, tmp_path / "kpi.html").read_text()
+    drawn = charts(page)
+    assert bars(drawn["Revenue by month and category"]) == {
+        "compute": [("2023-02", 900.0), ("2023-03", 500.0)],
+        "storage": [("2023-03", 300.5)],
+    }
+    assert bars(drawn["Revenue by month and segment"]).keys() == {"smb", "enterprise"}
+    assert bars(drawn["Top 15 services"], "y") == {
+        "Net revenue": [("VM", 1400.0), ("Disk", 300.5)]
+    }  # void is no revenue
+    assert bars(drawn["Discount share by month"])["enterprise"] == [("2023-03-01", pytest.approx(99.5 / 400))]
+    assert bars(drawn["Ageing of receivables"]) == {  # nothing is owed where something was overpaid
+        "smb": [("not due", 100.25)],
+        "enterprise": [("1-30 days", 1.0), ("over 90 days", 299.75)],
+    }
+    assert bars(drawn["Open invoices by due month"]) == {
+        "smb": [("2023-03", 1080.0)],
+        "enterprise": [("2023-04", 360.6)],
+    }
+    assert bars(drawn["Payments by month"]) == {
+        "bank_transfer": [("2023-02", 100.0)],
+        "card": [("2023-03", 600.0)],
+        "refunds": [("2023-03", -50.5)],
+    }
+    assert drawn["Payments by month"]["layout"]["barmode"] == "relative"  # so that a refund goes downwards
+    assert bars(drawn["Revenue by team"], "y") == {"compute": [("North", 1400.0)], "storage": [("South", 300.5)]}
+    assert bars(drawn["Churn by month"])["smb"][1:] == [("2022-04-01", 0.1), ("2023-03-01", pytest.approx(1 / 6))]
+    assert bars(drawn["Reject reasons of sales"], "y") == {
+        "invoice_lines": [("net_mismatch", 2), ("invalid_quantity", 1)],
+        "customers": [("unknown_segment", 1)],
+        "payments": [("zero_amount", 1)],
+    }
+
+
+def test_the_recurring_revenue_of_a_year_goes_from_its_start_to_its_end(published: Path, tmp_path: Path) -> None:
+    (steps,) = charts(render(published, tmp_path / "kpi.html").read_text())["Recurring revenue in a year"]["data"]
+    assert list(zip(steps["x"], steps["measure"], steps["y"], steps["text"], strict=True)) == [
+        ("At the start", "absolute", 1000.0, "€1,000"),
+        ("New", "relative", 600.0, "€600"),
+        ("Expansion", "relative", 50.0, "€50"),
+        ("Contraction", "relative", -50.0, "-€50"),
+        ("Churned", "relative", -300.0, "-€300"),
+        ("At the end", "total", 1300.0, "€1,300"),
+    ]
+    assert steps["type"] == "waterfall"
+
+
+def test_the_tables_of_sales_show_who_left_and_a_gap_as_an_alarm(published: Path, tmp_path: Path) -> None:
+    page = render(published, tmp_path / "kpi.html").read_text()
+    assert cells(page, "Customers and recurring revenue by month")[1:3] == [
+        ["2023-03", "12", "1", "0", "2", "11", "16.67 %", "€400", "€0", "-€30", "-€200", "€1,300"],
+        ["2022-04", "10", "2", "1", "1", "12", "10.00 %", "€200", "€50", "-€20", "-€100", "€1,130"],
+    ]
+    assert cells(page, "Reconciliation of sales")[1:] == [  # a line of an unknown invoice has no month
+        ["2023-03", "801", "800.50", "0", "0", "0.50"],
+        ["2023-02", "5,910.02", "5,900", "10", "0.02", "0"],
+    ]
+    assert page.count('<td class="n bad">0.50</td>') == 1
+    assert cells(page, "Row accounting of sales")[1:4] == [
+        ["contracts", "5", "5", "0", "0", "0"],
+        ["customers", "30", "23", "3", "4", "0"],
+        ["employees", "5", "5", "0", "0", "0"],
+    ]
+
+
+def test_sales_without_rows_or_without_tables_are_no_error(published: Path, tmp_path: Path) -> None:
+    named = "SELECT table_schema || '.' || table_name FROM information_schema.tables WHERE table_name LIKE 'sales_%'"
+    with duckdb.connect(str(published)) as db:
+        tables = [name for (name,) in db.execute(named).fetchall()]
+        for table in tables:
+            db.execute(f"DELETE FROM {table}")
+    page = render(published, tmp_path / "kpi.html").read_text()
+    sections = [one.title for one in SECTIONS if one.domain == "Sales" and one.figure != "tiles"]
+    sales = page.split("<h2>Sales</h2>")[1].split("<h2>")[0]
+    assert sales.count("No rows.") == len(sections)
+    assert set(re.findall("<dd>(.*?)</dd>", sales)) == {"\N{EN DASH}"}
+    with duckdb.connect(str(published)) as db:
+        for table in tables:
+            db.execute(f"DROP TABLE {table}")
+    page = render(published, tmp_path / "kpi.html").read_text()
+    assert "<h2>Sales</h2>" not in page
+    left_out = page.split("Left out because their tables do not exist yet: ")[1].split("</p>")[0]
+    assert all(f"{title} (" in left_out for title in sections)
+
+
 def test_the_units_of_money_stand_before_the_number() -> None:
     assert [show(-1234.5, unit) for unit in ("$", "€", "NT$")] == ["-$1,234", "-€1,234", "-NT$1,234"]
     assert show(0.125, "NT$, cents") == "0.12"
@@ -317,7 +461,7 @@ def test_a_section_without_tables_is_named_in_the_footer(published: Path, tmp_pa
         "Users by city (gold.mobility_users_by_city)."
     ) in page
     assert "Where do the users live?" not in page
-    assert len(figures(page)) == 20
+    assert len(figures(page)) == 31
 
 
 def test_an_empty_table_is_no_error(published: Path, tmp_path: Path) -> None:
@@ -363,6 +507,6 @@ def test_a_browser_draws_every_chart_from_disk(published: Path, tmp_path: Path) 
         [str(CHROMIUM), *switches.split(), f"--user-data-dir={tmp_path / 'profile'}", out.as_uri()],
         check=True, capture_output=True, text=True, timeout=90,
     ).stdout  # fmt: skip
-    assert len(re.findall(r'class="chart js-plotly-plot"', dom)) == 22
+    assert len(re.findall(r'class="chart js-plotly-plot"', dom)) == 33
     assert dom.count("<img") == 0
     assert "<script>alert" not in dom
