@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +46,14 @@ SHOP_RATIO = 1.5
 CHANGES_CPU_SECONDS = 10
 MEMBERSHIP = "benchmarks.membership"
 WORKBOOK_CPU_SECONDS = 3
+SALES = "benchmarks.sales"
+SALES_TABLES = ("employees", "customers", "services", "contracts", "invoices", "invoice_lines", "payments")
+SALES_SELECT = ("path:models/silver/sales", "path:models/gold/sales", "sales_customers_snapshot")
+SALES_TINY = 2_000
+SALES_MONTHS = 24  # of the generated world
+SALES_PEAK_MB = 1_500
+SALES_PANDAS_BYTES_A_LINE = 1_500
+BUILD = ("build", "--exclude-resource-type", "unit_test")
 MEGABYTE = 1_000_000
 LOAD_AT_REST = 0.5
 
@@ -61,6 +70,7 @@ class Options:
     shop_days: int
     shop_changes: int
     rows_workbook: int
+    sales_lines: int
     work: Path
     smoke: bool = False
 
@@ -388,6 +398,125 @@ def bench_workbook(options: Options) -> tuple[Section, list[Budget]]:
     return Section(f"Membership: a workbook of {rows:,} rows and ten columns", note, lines), [budget]
 
 
+def sales_by_months(options: Options) -> list[Row]:
+    """Invoice lines by windows of a month: ever more of them in one process, and all of them in several at once.
+
+    Raises:
+        ContenderFailedError: several processes give other rows than one.
+    """
+    folder, lines = str(options.work / "sales-months"), max(options.sales_lines // 10, SALES_TINY)
+    contender("write", {"folder": folder, "lines": lines}, module=SALES)
+    rows: list[Row] = []
+
+    def load(months: int, processes: int) -> Mapping[str, object]:
+        home = str(options.work / "sales-months-home")
+        shutil.rmtree(home, ignore_errors=True)
+        share = months // processes
+        parts = [
+            {"home": home, "folder": folder, "first": SALES_MONTHS - months + share * number, "count": share}
+            for number in range(processes)
+        ]
+        with ThreadPoolExecutor(processes) as pool:
+            costs = list(pool.map(lambda part: contender("load_months", part, module=SALES), parts))
+        held = contender("content", {"home": home}, module=SALES).detail or {}
+        shutil.rmtree(home, ignore_errors=True)
+        cpu, wall = sum(cost.cpu for cost in costs), max(cost.wall for cost in costs)
+        whole = Cost(cpu, wall, max(cost.peak_mb for cost in costs), rows=sum(cost.rows for cost in costs))
+        what = f"{months} months of invoice lines, " + ("one process" if processes == 1 else f"{processes} at once")
+        say(f"{what}: {whole.cpu:.2f} CPU s, {whole.wall:.2f} s, {whole.peak_mb:,.0f} MB")
+        rows.append(Row(what, whole, whole.rows))
+        return {name: held[name] for name in ("rows", "hash")}
+
+    counts = (SALES_MONTHS,) if options.smoke else (6, 12, SALES_MONTHS)
+    one = [load(months, 1) for months in counts][-1]
+    for processes in (2,) if options.smoke else (2, 4):
+        if load(SALES_MONTHS, processes) != one:
+            raise ContenderFailedError(f"{processes} processes have not loaded what one has")
+    return rows
+
+
+def sales_bronze(folder: str, home: str, lines: int) -> dict[str, Cost]:
+    """A database of so many lines, and each of its tables loaded by a process of its own."""
+    contender("write", {"folder": folder, "lines": lines}, module=SALES)
+    shutil.rmtree(home, ignore_errors=True)
+
+    def load(table: str) -> Cost:
+        arguments = {"home": home, "folder": folder, "table": table}
+        return repeated(f"bronze, {table}", 1, lambda: contender("load_table", arguments, module=SALES))
+
+    return {table: load(table) for table in SALES_TABLES}
+
+
+def bench_sales(options: Options) -> tuple[Section, list[Budget]]:
+    """A database of sales into bronze, and into a star."""
+    folder, tiny, home, tiny_home = (
+        str(options.work / name) for name in ("sales", "sales-tiny", "sales-home", "sales-tiny-home")
+    )
+    lines = options.sales_lines
+    loads = sales_bronze(folder, home, lines)
+    sales_bronze(tiny, tiny_home, SALES_TINY)
+    prepared = {one: contender("prepare", {"home": one}, module=SALES).detail or {} for one in (home, tiny_home)}
+
+    def dbt(of: str, words: Sequence[str], window: str = "") -> Cost:
+        if not window:
+            shutil.copyfile(f"{of}/duckdb/bronze.duckdb", f"{of}/duckdb/work.duckdb")
+        command = [str(Path(sys.executable).with_name("dbt")), "--quiet", *words, "--vars", window or "{}"]
+        command += ["--select", *SALES_SELECT, "--project-dir", str(DBT_DIR), "--profiles-dir", str(DBT_DIR)]
+        return run([*command, "--target-path", f"{of}/dbt", "--log-path", f"{of}/dbt"], prepared[of]["environment"])[0]
+
+    def built(what: str, words: Sequence[str], window: str = "") -> Cost:
+        cost = repeated(what, 1, lambda: dbt(home, words, window))
+        return (
+            cost if options.smoke else cost.less(repeated(f"{what} (tiny)", 1, lambda: dbt(tiny_home, words, window)))
+        )
+
+    for one in prepared:
+        dbt(one, ["compile"])  # parses too: the runs below start from a parsed project
+    shutil.copytree(f"{home}/dbt/compiled", f"{home}/compiled")
+    limit = prepared[home]["memory_limit"]
+
+    def sql(what: str, *, plain: bool) -> Cost:
+        arguments = {"home": home, "compiled": f"{home}/compiled", "memory_limit": limit, "plain": plain}
+        return repeated(what, 1, lambda: contender("models_in_duckdb", arguments, module=SALES))
+
+    floor, ours = sql("sales' floor", plain=True), sql("sales' SQL", plain=False)
+    models = built("dbt build without tests, sales", [*BUILD, "--exclude-resource-type", "test"])
+    tested, day = models, models
+    if not options.smoke:
+        tested = built("dbt build, sales", BUILD)
+        day = built("dbt build, a day of sales", BUILD, '{"from_day": "2023-03-30", "to_day": "2023-03-31"}')
+    contender("export_csv", {"home": home, "folder": folder}, module=SALES)
+    rows = [
+        *(Row(f"{name} to bronze", cost, cost.rows) for name, cost in loads.items()),
+        Row("the same SQL without looking for newer versions, in DuckDB (floor of the star)", floor, lines, floor),
+        Row("lakegraph's SQL of the star, in DuckDB", ours, lines, floor),
+        Row("lakegraph's star: `dbt build` without tests, less its start-up", models, lines, floor),
+        Row("lakegraph's star: `dbt build` with all tests, less its start-up", tested, lines, floor),
+        Row("lakegraph's star: a day's changes on top, with all tests, less its start-up", day, 0, floor),
+    ]
+    if available_bytes() > lines * SALES_PANDAS_BYTES_A_LINE:
+        old = repeated("pandas, sales", 1, lambda: contender("pandas_models", {"folder": folder}, module=SALES))
+        rows.append(Row("the old way: CSV in pandas, money as doubles, no checks", old, lines, floor))
+    else:
+        say("pandas left out: not enough memory")
+    rows += sales_by_months(options)
+    largest = max(cost.peak_mb for cost in (*loads.values(), models, tested, day))
+    for one in prepared:
+        shutil.rmtree(one, ignore_errors=True)
+    note = (
+        f"A generated SQLite database with {lines:,} invoice lines through SQLAlchemy and dlt into bronze, a process "
+        "for each table, imports included in the peak and not in the time; then dbt over it, the floor "
+        "being the compiled SQL as plain `CREATE TABLE AS`, without the search for newer versions of a row. Months: "
+        "invoice lines by windows of a month, one load after another in one process; the processes at once have loaded "
+        "the same rows as the one, by count and hash."
+    )
+    budgets = [
+        Budget("sales: the star, dbt less start-up", models.cpu / floor.cpu, 1.7),
+        Budget(f"sales: the largest process at {lines:,} lines", largest, SALES_PEAK_MB, "MB"),
+    ]
+    return Section(f"Sales: {lines:,} invoice lines into a star", note, rows), budgets
+
+
 BENCHES: dict[str, Callable[[Options], tuple[Section, list[Budget]]]] = {
     "load": bench_load,
     "models": bench_models,
@@ -395,6 +524,7 @@ BENCHES: dict[str, Callable[[Options], tuple[Section, list[Budget]]]] = {
     "delta": bench_delta,
     "changes": bench_changes,
     "workbook": bench_workbook,
+    "sales": bench_sales,
 }
 
 
@@ -413,6 +543,7 @@ def main() -> int:
     parser.add_argument("--shop-days", type=int, default=100, help="days of the shop's long history")
     parser.add_argument("--shop-changes", type=int, default=100_000, help="documents that change in the busy hour")
     parser.add_argument("--rows-workbook", type=int, default=100_000, help="rows of the workbook")
+    parser.add_argument("--sales-lines", type=int, default=10_000_000, help="invoice lines in the sales' database")
     parser.add_argument("--only", choices=[*BENCHES], action="append", help="leave the others out; may be repeated")
     parser.add_argument(
         "--work", type=Path, default=ROOT / "data" / "bench", help="generated files (kept) and scratch homes"
@@ -435,6 +566,7 @@ def main() -> int:
         arguments.shop_days,
         arguments.shop_changes,
         arguments.rows_workbook,
+        arguments.sales_lines,
         arguments.work.absolute(),
         arguments.smoke,
     )
