@@ -50,6 +50,7 @@ class Home:
     tlc_base: str
     users_api: str = "http://127.0.0.1:9"  # discard: nobody answers
     more: dict[str, str] = field(default_factory=dict)
+    deadline: float = DEADLINE  # seconds, for one command
 
     @property
     def dropped(self) -> Path:
@@ -92,7 +93,7 @@ class Home:
             capture_output=True,
             text=True,
             check=False,
-            timeout=DEADLINE,
+            timeout=self.deadline,
             env=self.environment(),
             cwd=cwd or self.path.parent,
         )

@@ -149,6 +149,7 @@ def test_the_sandbox_outlives_its_command_and_is_found_again(tmp_path, here):
         urls = dict(line.split(": ") for line in up.out.splitlines())
         assert urls.keys() == {
             "membership_folder",
+            "sales_database",
             "shop_mongodb",
             "shop_s3",
             "starrocks",
@@ -164,6 +165,7 @@ def test_the_sandbox_outlives_its_command_and_is_found_again(tmp_path, here):
         doctor = here(home, "doctor")
         assert doctor.code == 0
         assert f"ok       tlc_base: {urls['tlc_base']}" in doctor.out.splitlines()
+        assert f"ok       sales_database: {urls['sales_database']}" in doctor.out.splitlines()
         assert "ok       starrocks: 127.0.0.1:" in doctor.out
     finally:
         down = here(home, "sandbox", "down")
@@ -200,7 +202,7 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(home, here):
     lines = done.out.splitlines()
     assert all(line[:9].strip() in {"ok", "MISSING", "optional"} for line in lines)
     missing = [line for line in lines if line.startswith("MISSING")]
-    assert [line.split()[1] for line in missing] == ["users_api:", "shop_mongodb:", "shop_s3:"]
+    assert [line.split()[1] for line in missing] == ["users_api:", "shop_mongodb:", "shop_s3:", "sales_database:"]
     assert all("lakegraph sandbox up" in line for line in missing)
     assert any(line.startswith("ok       duckdb: ") for line in lines)
 

@@ -28,7 +28,7 @@ from lake.gcp import bigquery_client
 from lake.settings import Settings
 from orchestration.resources.dbt import environment
 from orchestration.served import served_tables
-from sandbox import membership_workbooks, shop, tlc
+from sandbox import membership_workbooks, sales, shop, tlc
 from sandbox.mongodb import MongoStandIn
 from sandbox.s3 import S3StandIn
 from sandbox.starrocks import StarRocksStandIn
@@ -36,9 +36,12 @@ from sandbox.starrocks import StarRocksStandIn
 pytestmark = [pytest.mark.gcp, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-MONTHS = ("2023-02", "2023-03")  # in the latter lie the shop's day and those of the membership
+MONTHS = ("2023-02", "2023-03")  # in the latter lie the shop's day and those of the membership and the sales
 # When the day is over, these have nothing to reject: whose parents were late has come out of quarantine.
 EMPTY = {f"silver.shop_{table}__rejected" for table in ("customers", "products", "reviews", "stock_movements")}
+EMPTY |= {f"silver.sales_{table}__rejected" for table in ("employees", "payments")}  # nothing is wrong with them
+DEADLINE = 1_200  # seconds, for the whole graph on both targets side by side
+LINES = 2_000  # of the sales, as few as hold all of their mess
 ROWS: dict[tlc.Service, int] = {"yellow": 700, "green": 500, "fhv": 500}
 # Green trips that an engine may round or write in its own way: payment type, tip, fare, distance. By payment type, which no
 # other row has, the mean tip is half a cent off; fares are half a cent off as well, as nearly as a double can say; distances
@@ -93,8 +96,8 @@ class Targets:
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory, gcp_environment) -> Targets:
-    """Both targets after a run over two months, the shop's day and the membership's days among them, then one over the second month with other
-    trips: the models have been made anew and have replaced a month of theirs.
+    """Both targets after a run over two months, the days of the shop, the membership and the sales among them, then one
+    over the second month with other trips: the models have been made anew and have replaced a month of theirs.
     """
     base, began = tmp_path_factory.mktemp("parity"), datetime.now(UTC)
     files = base / "tlc"
@@ -110,13 +113,18 @@ def targets(tmp_path_factory, gcp_environment) -> Targets:
         StarRocksStandIn(base / "starrocks_gcp" / "there.json", storage=storage) as far,
     ):
         shop.play(mongo.url, s3.url)
-        shops = {"LAKEGRAPH_SHOP_MONGODB": mongo.url, "LAKEGRAPH_SHOP_S3": s3.url.replace("://", "://sandbox:sandbox@")}
+        sales.write(base / "sales.db", lines=LINES)
+        shared = {
+            "LAKEGRAPH_SHOP_MONGODB": mongo.url,
+            "LAKEGRAPH_SHOP_S3": s3.url.replace("://", "://sandbox:sandbox@"),
+            "LAKEGRAPH_SALES_DATABASE": f"sqlite:///{base / 'sales.db'}",
+        }
         more = {k: v for k, v in gcp_environment.items() if k != "LAKEGRAPH_HOME"}
         more["LAKEGRAPH_STARROCKS"] = far.endpoint
         more["LAKEGRAPH_MEMBERSHIP_FOLDER"] = _workbooks(base / "workbooks_gcp")
         here = {"LAKEGRAPH_STARROCKS": near.endpoint, "LAKEGRAPH_MEMBERSHIP_FOLDER": _workbooks(base / "workbooks")}
-        cloud = Home(base / "gcp", str(files), server.users_api, more | shops)
-        local = Home(base / "local", str(files), server.users_api, here | shops)
+        cloud = Home(base / "gcp", str(files), server.users_api, more | shared, DEADLINE)
+        local = Home(base / "local", str(files), server.users_api, here | shared, DEADLINE)
 
         def run(*arguments: str) -> None:
             with ThreadPoolExecutor(2) as pool:
@@ -157,7 +165,7 @@ def _in_the_cloud(home: Home) -> Iterator[Settings]:
 def test_every_table_of_silver_and_gold_is_the_same_on_both_targets(targets):
     here, there = targets.here, targets.there
     assert here.keys() == there.keys()
-    assert len(here) >= 18 + 30 + 28
+    assert len(here) >= 18 + 30 + 28 + 39
     assert {name for name, (rows, _) in here.items() if not rows.num_rows} == EMPTY
     found = [
         *(d for name in here for d in parity.type_differences(name, here[name][1], there[name][1])),
