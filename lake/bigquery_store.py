@@ -392,12 +392,15 @@ class BigQueryStore:
         sql = (
             f"WITH accounts AS (SELECT * FROM {accounts} WHERE table_name = @table_name) "  # noqa: S608
             f"SELECT coalesce(sum({column}), 0) FROM accounts WHERE loaded_at >= coalesce("
-            f"(SELECT max(loaded_at) FROM accounts WHERE partition_key = {literal(REFRESH)}), TIMESTAMP '0001-01-01')"
+            "(SELECT max(loaded_at) FROM accounts WHERE partition_key = @refresh), TIMESTAMP '0001-01-01')"
         )
-        parameter = bigquery.ScalarQueryParameter("table_name", "STRING", spec.table)
+        parameters = [
+            bigquery.ScalarQueryParameter("table_name", "STRING", spec.table),
+            bigquery.ScalarQueryParameter("refresh", "STRING", REFRESH),
+        ]
         with clear_errors(f"{DATASET}.{ACCOUNTS}"):
             try:
-                return sum(row[0] for row in self._rows(sql, spec.identifier, [parameter]))
+                return sum(row[0] for row in self._rows(sql, spec.identifier, parameters))
             except NotFound:
                 return 0
 
