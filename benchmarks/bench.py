@@ -208,9 +208,10 @@ def bench_models(options: Options) -> tuple[Section, list[Budget]]:
 
 
 def available_bytes() -> int:
-    """Memory that is free for a contender."""
-    pages: int = os.sysconf("SC_AVPHYS_PAGES")
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """Memory that a contender may have; what the system holds of files goes for it."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def bench_import(options: Options) -> tuple[Section, list[Budget]]:
