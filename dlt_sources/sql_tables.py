@@ -5,7 +5,8 @@ source. What does not: any table by name, and what its rows mean.
 
 A load asks for what changed in its window, both ends of which are fixed beforehand, so that a repeat asks for the same;
 besides, for rows that no window would bring: without a time of change, or one in the future. Those are rejected until
-the source mends them. What it reads is one consistent state where the database has such:
+the source mends them. The rows are read in one transaction, of one consistent state where the database has such; the
+table is looked at before, in others:
 
 | dialect | transaction | statements end after | values come as |
 |---|---|---|---|
@@ -14,9 +15,9 @@ the source mends them. What it reads is one consistent state where the database 
 | Oracle | read only | the timeout | the driver's types |
 | others | as the database has it | never | the driver's types |
 
-As text: the database writes it, DuckDB reads it, and Python never makes an object of it. A DECIMAL stays exact, and a
-value that Python has no object for (`infinity`; text in a column of numbers, which SQLite allows) ends in quarantine
-with its row, not with the load.
+As text: the database writes it, DuckDB reads it, and Python sees text alone. A DECIMAL stays exact, and a value that
+Python has no object for (`infinity`; text in a column of numbers, which SQLite allows) ends in quarantine with its row,
+not with the load.
 """
 
 import sqlite3
@@ -32,7 +33,7 @@ from dlt_sources.rejects import with_rejected
 from dlt_sources.retries import retried
 from lake.duck import literal, quote
 from lake.errors import LakeError, TransientError
-from lake.load import LoadRequest, SourceReport, Window
+from lake.load import Changes, LoadRequest, SourceReport, Window
 from lake.quarantine import Origin, split
 from lake.spec import TableSpec
 
@@ -110,8 +111,9 @@ def changed_rows(
 ) -> "DltSource":
     """The rows that changed in the request's window (of a refresh: all), and those that no window would bring.
 
-    A key (`spec.key`) that several rows of the table have is quarantined with all of them: which one counts is for the
-    source to say. Where the database itself keeps the key unique that is not asked.
+    Rows that share a key (`spec.key`) with another are rejected, whichever load asks for them: which one counts is for
+    the source to say, and to tell by a new time of change. Where the database itself keeps the key unique that is not
+    asked.
 
     Args:
         request: the table and its window.
@@ -140,7 +142,7 @@ def changed_rows(
         future = datetime.now(UTC) + AHEAD
         with _reader(database, name) as reader:
             found = retried(database.attempts, partial(reader.look, table, spec, changed, future))
-            report.newest = (changed, found.newest) if found.newest else None
+            report.changes = Changes(changed, found.newest, found.clock)
             for chunk in reader.read(found, window, future, chunk_rows):
                 origin = _origin(chunk, spec, changed, found, future, report.rows_read)
                 good, rejected = split(chunk, spec, source_object=name, run_id=request.run_id, origin=origin)
@@ -168,12 +170,14 @@ class _Found:
         table: as the database describes it.
         changed: the column of the time of change.
         newest: its greatest value, in UTC without a zone, future ones aside; None: it has none.
+        clock: what time it is there, likewise; None: it does not tell in UTC.
         duplicates: keys that several rows have, as text, by column of the key.
     """
 
     table: "Table"
     changed: "ColumnElement[Any]"
     newest: datetime | None
+    clock: datetime | None
     duplicates: Mapping[str, Sequence[str]]
 
 
@@ -218,11 +222,11 @@ class _Reader:
                 "cannot be asked for"
             )
         with self.engine.connect() as connection:
-            latest = func.max(moment)
-            (newest,) = connection.execute(
-                select(self._text(latest).label("newest")).where(moment < _bound(moment, future))
-            ).one()
-        return _Found(found, moment, _utc(newest), self._duplicates(found, [columns[key] for key in spec.key]))
+            newest = connection.scalar(select(self._text(func.max(moment))).where(moment < _bound(moment, future)))
+            tells = self.engine.dialect.name in _DIALECTS  # whose sessions go by UTC
+            clock = connection.scalar(select(self._text(func.current_timestamp()))) if tells else None
+        duplicates = self._duplicates(found, [columns[key] for key in spec.key])
+        return _Found(found, moment, _utc(newest), _utc(clock), duplicates)
 
     def _duplicates(self, table: "Table", key: Sequence[Any]) -> Mapping[str, Sequence[str]]:
         """The values that occur twice of a key that nobody keeps unique."""
@@ -274,7 +278,7 @@ def within(changed: Any, window: Window, future: datetime) -> "ColumnElement[boo
     """The condition for what a load asks for: `changed` lies in the window, or no window would ever hold it."""
     from sqlalchemy import and_, or_
 
-    inside = changed < _bound(changed, future if window.refresh else window.end)
+    inside = changed < _bound(changed, window.end)
     if window.since:
         inside = and_(changed >= _bound(changed, window.since), inside)
     return or_(inside, changed >= _bound(changed, future), changed.is_(None))
@@ -434,7 +438,6 @@ def _errors(database: Database, name: str) -> Iterator[None]:
 def _sentence(error: Any, database: Database) -> str:
     """The driver's words on one line, without what the address keeps secret."""
     text = " ".join(str(getattr(error, "orig", None) or error).split())
-    url = database.url
-    for secret in sorted(filter(None, {url.password, url.username}), key=len, reverse=True):
-        text = text.replace(str(secret), "***")
+    if password := database.url.password:
+        text = text.replace(str(password), "***")
     return text[:300] or type(error).__name__

@@ -168,7 +168,7 @@ class IcebergStore:
         return int(self._ask(iceberg.current_files(table) if table else [], f"count(DISTINCT ({keys}))") or 0)
 
     def newest(self, spec: TableSpec, column: str, since: date) -> datetime | None:
-        """By the statistics of the files."""
+        """Asked of the files' column."""
         table = self._find(spec.identifier)
         files = iceberg.current_files(table) if table else []
         late = [file for file in files if table and (iceberg.partition_of(table, file) or date.min) >= since]
@@ -182,7 +182,11 @@ class IcebergStore:
         if not files:
             return None
         paths = ", ".join(literal(file.file_path.removeprefix("file://")) for file in files)
-        with duckdb.connect(config={"memory_limit": self.settings.duckdb_memory_limit}) as connection:
+        limits: dict[str, Any] = {
+            "memory_limit": self.settings.duckdb_memory_limit,
+            "temp_directory": str(self.settings.staging / "spill"),
+        }
+        with duckdb.connect(config=limits) as connection:
             return connection.sql(
                 f"SELECT {aggregate} FROM read_parquet([{paths}], union_by_name = true)"  # noqa: S608
             ).fetchall()[0][0]

@@ -88,8 +88,8 @@ class SourceReport:
 
     `rows_read` counts rows at the source, independently of what arrives: read = loaded + rejected is then a
     check that can fail. `notes` are for whoever looks at the load: columns that were cast, what was left out;
-    `refused` are files that were not read, each with the reason. `newest` is, of a column that tells when a row
-    changed, the greatest value that the source holds, whatever was asked for; in UTC without a zone.
+    `refused` are files that were not read, each with the reason. `changes` is what a source that is asked by the time
+    of change knows of all its changes, whatever was asked for.
     """
 
     source_object: str = ""
@@ -98,7 +98,22 @@ class SourceReport:
     new_columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    newest: tuple[str, datetime] | None = None
+    changes: "Changes | None" = None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The times of a source's changes, in UTC without a zone.
+
+    Attributes:
+        column: that tells when a row changed.
+        newest: its greatest value; None: there is none.
+        clock: what time it is at the source; None: it does not tell.
+    """
+
+    column: str
+    newest: datetime | None
+    clock: datetime | None
 
 
 SourceFactory = Callable[[LoadRequest, SourceReport], "DltSource"]
@@ -233,8 +248,8 @@ def load(
             )
         if refresh:
             _check_refresh(store, spec, account)
-        elif report.newest:
-            _check_clock(store, spec, account, *report.newest)
+        elif report.changes:
+            _check_clock(store, spec, account, report.changes)
         rejected = delivered.get(spec.rejected_table, []) if account.rows_rejected else []
         files = delivered.get(spec.table, [])
         commit = store.commit(Delivery(spec, partition, tuple(files), tuple(rejected), account, working, refresh))
@@ -263,7 +278,7 @@ def _check_refresh(store: BronzeStore, spec: TableSpec, account: LoadAccount) ->
     one, than that so much is gone.
     """
     held = store.held_keys(spec)
-    if account.rows_read < spec.refresh_keeps * held or (held and not account.rows_loaded):
+    if account.rows_loaded < spec.refresh_keeps * held or (held and not account.rows_loaded):
         raise LakeError(
             f"{account.source_object}: a full refresh would leave {account.rows_loaded:,} valid rows of the "
             f"{account.rows_read:,} read where {spec.identifier} holds {held:,}, which is less than "
@@ -272,17 +287,25 @@ def _check_refresh(store: BronzeStore, spec: TableSpec, account: LoadAccount) ->
         )
 
 
-def _check_clock(store: BronzeStore, spec: TableSpec, account: LoadAccount, column: str, newest: datetime) -> None:
-    """Refuse a source whose clock has gone back, or that was restored to an older state: what changes now would bear
-    times that were loaded long ago, and be asked for by no load.
+def _check_clock(store: BronzeStore, spec: TableSpec, account: LoadAccount, changes: Changes) -> None:
+    """Refuse a source whose clock has gone back, or that was emptied or restored to an older state: what changes now
+    would bear times that were loaded long ago, and be asked for by no load.
     """
-    held = store.newest(spec, column, newest.date().replace(day=1))
-    if held and newest < held - OVERLAP:
+    times = {f"newest {changes.column}": changes.newest, "clock": changes.clock}
+    earliest = min((moment for moment in times.values() if moment), default=datetime.min)  # noqa: DTZ901 - as they are
+    held = store.newest(spec, changes.column, earliest.date().replace(day=1) if changes.newest else date.min)
+    if held and not changes.newest:
         raise LakeError(
-            f"{account.source_object}: its newest {column} is {newest:%Y-%m-%d %H:%M:%S} UTC, but {spec.identifier} "
-            f"holds {held:%Y-%m-%d %H:%M:%S}: its clock has gone back, or an older state was restored; nothing was "
-            "loaded. Set the clock right, or refresh the table whole"
+            f"{account.source_object}: holds no {changes.column} any more, but {spec.identifier} holds "
+            f"{held:%Y-%m-%d %H:%M:%S}: it was emptied; nothing was loaded. If that is meant, refresh the table whole"
         )
+    for what, moment in times.items():
+        if held and moment and moment < held - OVERLAP:
+            raise LakeError(
+                f"{account.source_object}: its {what} is {moment:%Y-%m-%d %H:%M:%S} UTC, but {spec.identifier} "
+                f"holds {held:%Y-%m-%d %H:%M:%S}: its clock has gone back, or an older state was restored; nothing was "
+                "loaded. Set the clock right, or refresh the table whole"
+            )
 
 
 def _digest(files: list[Path]) -> str:

@@ -1,6 +1,6 @@
 {#-
   The window: what this invocation (re)builds, both ends included. For what is built by months it lies between the vars
-  `from_month` and `to_month`, first days of months; for what is built by hours between `from_day` and `to_day`, the days of
+  `from_month` and `to_month`, first days of months; for what is built by hours or days of changes between `from_day` and `to_day`, the days of
   bronze that the hours touch. None given: everything. A full refresh rebuilds tables whole, so it ignores the window.
 -#}
 {% macro window_bounds(unit='month') -%}

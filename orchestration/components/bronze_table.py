@@ -254,8 +254,7 @@ class BronzeTable(dg.Component, dg.Model, dg.Resolvable):
 
     def _refresh(self, keys: list[str]) -> Iterator[tuple[str | None, dict[str, Any]]]:
         """One load of all that the source holds. It is the first partition's, for that one stands for all that is
-        older,
-        and what rests on it is built anew whole.
+        older, and what rests on it is built anew whole.
         """
         first = PARTITIONS[self.partitions].get_first_partition_key() if self.partitions else None
         if keys[0] != first:

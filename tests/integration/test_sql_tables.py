@@ -485,6 +485,36 @@ def test_a_clock_that_goes_back_is_refused_and_a_refresh_mends_it(source: Source
     source.load(window(D31))
 
 
+def test_a_clock_that_shows_an_older_time_than_what_is_loaded_is_refused(source: Source) -> None:
+    """Nobody can set the server's clock here: bronze is made to hold a change of this evening instead."""
+    source.create()
+    later = dt.datetime.now(UTC) + dt.timedelta(hours=12)
+    source.put(1, later)
+    source.load(Window("later", None, later + DAY))
+    source.put(2, D29)
+    assert "its clock is" in fails(source, "its clock has gone back", day=window(D30))
+
+
+def test_a_table_that_was_emptied_is_refused(source: Source) -> None:
+    source.create()
+    source.put(1, D29)
+    source.load()
+    source.do("DELETE FROM things")
+    fails(source, "holds no updated_at any more", day=window(D30))
+
+
+def test_a_shared_key_that_is_mended_comes_with_its_new_time(source: Source) -> None:
+    source.create(key="")
+    source.put(1, D29, name="one")
+    source.put(1, D29, name="other")
+    source.load()
+    source.do(
+        "DELETE FROM things WHERE name = 'other'", f"UPDATE things SET updated_at = '2023-03-30 05:00:00{source.zone}'"
+    )
+    source.load(window(D30))
+    assert [(row["id"], row["name"]) for row in source.rows()] == [(1, "one")]
+
+
 def test_a_clock_that_is_a_little_off_is_no_matter(source: Source) -> None:
     """Within the overlap of two loads nothing is lost."""
     source.create()
@@ -556,6 +586,15 @@ def test_a_refresh_of_rows_that_are_all_bad_is_refused(source: Source) -> None:
     source.load()
     source.do("UPDATE things SET updated_at = null")
     fails(source, "a full refresh would leave 0 valid rows of the 1 read", day=refresh())
+
+
+def test_a_refresh_of_rows_that_are_mostly_bad_is_refused(source: Source) -> None:
+    source.create()
+    for number in range(10):
+        source.put(number, D29)
+    source.load()
+    source.do("UPDATE things SET updated_at = null WHERE id > 3")
+    fails(source, "leave 4 valid rows of the 10 read where bronze.sales_things holds 10", day=refresh())
 
 
 def test_a_table_without_a_key_cannot_be_refreshed(source: Source) -> None:

@@ -41,7 +41,7 @@
   - the present and the former month of each line that changed in the window, and of each line of an invoice that did;
   - those with a line whose customer, service or employee was unknown, and is known now; or the other way round, for a newer version
     of it may break a rule;
-  - those with an invoice of a customer from the day on which a version of the customer began that the window brought.
+  - those with an invoice whose customer, in the version of its day, or whose status is another one now, however that was missed.
 -#}
 {% macro invoice_months() -%}
     {%- if not (execute and is_incremental()) -%}{{ return(none) }}{%- endif -%}
@@ -70,13 +70,12 @@
             select fact.invoice_month
             from {{ this }} as fact
             inner join {{ ref('sales_invoices') }} as invoices on fact.invoice_id = invoices.invoice_id
-            inner join {{ ref('sales_dim_customer') }} as customers on invoices.customer_id = customers.customer_id
-            where
-                fact.customer_key = -1
-                or (
-                    {{ in_days('customers.valid_from') }}
-                    and fact.issued_on >= customers.valid_from and fact.issued_on < customers.valid_to
-                )
+            left join {{ ref('sales_dim_customer') }} as customers
+                on
+                    invoices.customer_id = customers.customer_id
+                    and invoices.issued_on >= customers.valid_from
+                    and invoices.issued_on < customers.valid_to
+            where fact.customer_key <> coalesce(customers.customer_key, -1) or fact.invoice_status <> invoices.status
             union distinct
             select fact.invoice_month
             from {{ this }} as fact
@@ -102,8 +101,9 @@
     {{ return(days) }}
 {%- endmacro %}
 
-{#- The fact adds up, month by month, to what the source's invoices say by themselves, less what is known to be missing: lines in
-    quarantine, and what an invoice's own lines lack. To the cent: a line that is lost, or counted twice, shows. -#}
+{#- The fact adds up, month by month and to the cent, to what the source's invoices say by themselves, less what is listed as missing:
+    lines in quarantine, and what an invoice's own lines lack. So a line that is lost after silver, or counted twice, shows here; one
+    that never came to silver is in the list, which `adds_up` looks at. -#}
 {% test reconciles_to_source(model, totals) %}
     select
         coalesce(facts.invoice_month, source.invoice_month) as invoice_month,
