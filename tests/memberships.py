@@ -20,6 +20,7 @@ from typing import Any
 
 import shops
 import yaml
+from command import DEADLINE
 
 from lake.dbt_parsed import PARSED
 from lake.load import LoadRequest, SourceReport, load
@@ -225,7 +226,7 @@ class Membership:
             "DBT_LOG_PATH": str(self.folder / "logs"),
         }
         with warehouse(self.settings):
-            return subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=300)
+            return subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=DEADLINE)
 
     def build(self, *more: str) -> str:
         """Build all of the membership with its tests; what dbt printed."""
