@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 import duckdb
+import pyarrow as pa
 from mysql_mimic import ColumnType, ResultColumn, ResultSet
 from mysql_mimic.errors import MysqlError
 from sqlglot import exp, parse_one
@@ -241,11 +242,9 @@ class Engine:
         view = f"{INFORMATION_SCHEMA}.{name}"
         if name not in COLUMNS_OF:
             raise not_analysed(f"Unknown table '{view}'", UNKNOWN_TABLE)
-        columns = ", ".join(f"{quote(one)} {'BIGINT' if one in NUMBERS else 'VARCHAR'}" for one in COLUMNS_OF[name])
-        cursor.execute(f"CREATE OR REPLACE TEMP TABLE {quote(view)} ({columns})")
-        if rows := self.catalog.information(name):
-            places = ", ".join("?" * len(rows[0]))
-            cursor.executemany(f"INSERT INTO {quote(view)} VALUES ({places})", rows)  # noqa: S608 - a table of ours
+        schema = pa.schema([(one, pa.int64() if one in NUMBERS else pa.string()) for one in COLUMNS_OF[name]])
+        rows = [dict(zip(schema.names, row, strict=True)) for row in self.catalog.information(name)]
+        cursor.register(view, pa.Table.from_pylist(rows, schema))  # to insert them, row by row, takes a second
         return view
 
 

@@ -92,7 +92,8 @@ def _check_sources(context: dg.AssetExecutionContext, keys: list[str], settings:
 def _with_counts(invocation: DbtCliInvocation) -> Iterable[Any]:
     """dagster-dbt's events with rows and columns of the tables, which it reads when dbt has let go of DuckDB's file.
 
-    Dbt's end is waited for here: dagster-dbt would wait for it in a loop for each of the two, on a core of its own.
+    Each of the two gets a list that is there: for events that are still to come, dbt's or the other's, dagster-dbt waits
+    in a loop, on a core of its own.
     """
     events: list[Any] = []
     failure: DagsterDbtCliRuntimeError | None = None
@@ -100,13 +101,10 @@ def _with_counts(invocation: DbtCliInvocation) -> Iterable[Any]:
         events.extend(invocation.stream())
     except DagsterDbtCliRuntimeError as error:  # what was built until then is told first
         failure = error
-
-    def told() -> Iterator[Any]:
-        yield from events
-        if failure:
-            raise failure
-
-    return DbtEventIterator(told(), invocation).fetch_row_counts().fetch_column_metadata()
+    counted = list(DbtEventIterator(iter(events), invocation).fetch_row_counts())
+    yield from DbtEventIterator(iter(counted), invocation).fetch_column_metadata()
+    if failure:
+        raise failure
 
 
 # On BigQuery dagster-dbt's count has no filter, which large tables refuse; dbt itself reports the rows it wrote.
