@@ -73,7 +73,9 @@ class Environment:
             shutil.rmtree(partial, ignore_errors=True)
             self._run(uv, "venv", "--quiet", "--relocatable", "--python", str(python), str(partial))
             into = str(partial / "bin/python")
-            self._run(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", into, "-r", str(self.requirements))
+            self._run(
+                uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", into, "-r", str(self.requirements)
+            )
             for outdated in [path for path in self.folder.iterdir() if path.is_dir() and path != partial]:
                 shutil.rmtree(outdated, ignore_errors=True)
             partial.replace(self._path)

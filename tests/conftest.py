@@ -13,9 +13,16 @@ from dagster._core.storage.defs_state.base import set_defs_state_storage
 from postgres import postgres, postgres_database  # noqa: F401 - fixtures
 
 from lake.settings import Settings
+from orchestration.project import prepare
 
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The graph is that of dbt's files as they are: they are parsed once, before there are workers."""
+    if not hasattr(config, "workerinput"):
+        prepare()
 
 
 @pytest.fixture(autouse=True)

@@ -92,8 +92,8 @@ def _check_sources(context: dg.AssetExecutionContext, keys: list[str], settings:
 def _with_counts(invocation: DbtCliInvocation) -> Iterable[Any]:
     """dagster-dbt's events with rows and columns of the tables, which it reads when dbt has let go of DuckDB's file.
 
-    Each of the two gets a list that is there: for events that are still to come, dbt's or the other's, dagster-dbt waits
-    in a loop, on a core of its own.
+    Each of the two gets a list that is there: for events that are still to come, dbt's or the other's, dagster-dbt
+    waits in a loop, on a core of its own.
     """
     events: list[Any] = []
     failure: DagsterDbtCliRuntimeError | None = None
