@@ -48,7 +48,7 @@ class Ui:
 
     def unroll(self, rows: int) -> None:
         """Make the window high enough for that many nodes in all columns: the page draws what is in sight."""
-        self.page.set_viewport_size({"width": 5_000, "height": rows * 400})
+        self.page.set_viewport_size({"width": 5_000, "height": rows * 200})
 
     def unroll_list(self, rows: int) -> None:
         """Make it high enough for a list of that many, and no larger: all of it is painted without a graphics card."""
