@@ -17,6 +17,7 @@ for again by a clock: each hour if it is one, each day if not.
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -32,6 +33,7 @@ _NEW_CODE: dg.AutomationCondition[Any] = _C.code_version_changed()
 _HOURLY, _DAILY = "40 * * * *", "40 4 * * *"
 
 
+@cache
 def behind_checks(partitions: dg.PartitionsDefinition[Any] | None = None) -> dg.AutomationCondition[Any]:
     """Renewed when upstream has changed, and again by the clock if that failed; never behind a failed blocking check.
 

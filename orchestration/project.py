@@ -13,8 +13,10 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from dagster_dbt import DbtProject
+from dagster_dbt.dbt_manifest import validate_manifest
 
 from lake.errors import LakeError
 from lake.settings import Target, get_settings
@@ -51,6 +53,11 @@ def _parsed() -> Path:
 def parsed_project() -> Path:
     """The parsed project as dbt itself keeps it, made with the manifest."""
     return dbt_project.manifest_path.with_suffix(".msgpack")
+
+
+def manifest() -> Mapping[str, Any]:
+    """What dbt has made of the project, read once by each process, as dagster-dbt does."""
+    return validate_manifest(dbt_project.manifest_path)
 
 
 def manifest_is_stale() -> bool:

@@ -19,7 +19,6 @@ Every gold table is served; a model says only what differs:
             materialised_by: column     # iceberg_catalog: a copy in StarRocks, spread by this column
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -33,7 +32,7 @@ from infra_assets.starrocks.ddl import COMMENT_LENGTH, NAME, Column
 from infra_assets.starrocks.serve import LATENCY_MS, Mode, Table
 from lake.errors import LakeError
 from lake.exports import Shape
-from orchestration.project import dbt_project
+from orchestration.project import manifest
 from orchestration.translators import asset_key
 
 LAYER = "gold"
@@ -90,7 +89,7 @@ def served_tables() -> tuple[Served, ...]:
     Raises:
         LakeError: a model's `serving` says what cannot be; names the model and what is wrong.
     """
-    return read_served(json.loads(dbt_project.manifest_path.read_text()))
+    return read_served(manifest())
 
 
 def read_served(manifest: Mapping[str, Any]) -> tuple[Served, ...]:

@@ -29,6 +29,10 @@ def asset_key(schema: str, table: str) -> dg.AssetKey:
 class LakegraphTranslator(DagsterDbtTranslator):
     """Layer, domain and table out of the relation's name; the rest out of `config.meta.lakegraph`."""
 
+    def __init__(self, settings: DagsterDbtTranslatorSettings) -> None:
+        super().__init__(settings)
+        self._specs: dict[int, tuple[dg.AssetSpec, dg.AssetSpec]] = {}  # dagster-dbt's by its identity, and ours
+
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """The key of a model or a source table."""
         return asset_key(
@@ -41,24 +45,30 @@ class LakegraphTranslator(DagsterDbtTranslator):
         return PARTITIONS[name] if name else None
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
-        """The whole spec of a model."""
+        """The whole spec of a model, made once: dagster-dbt asks for it as often as others read the model."""
         spec = super().get_asset_spec(manifest, unique_id, project)
-        props = self.get_resource_props(manifest, unique_id)
-        if props["resource_type"] not in {"model", "snapshot", "seed"}:
-            return spec
-        layer = props["schema"]
-        kinds = {"dbt", manifest["metadata"]["adapter_type"], layer}
-        if props["config"].get("materialized") == "iceberg":
-            kinds.add("iceberg")
-        cadence = _meta(props).get("freshness", _meta(props).get("partitions"))
-        return spec.replace_attributes(
-            group_name=layer,
-            kinds=kinds - {layer} if len(kinds) > 3 else kinds,  # noqa: PLR2004 - Dagster shows three kinds
-            owners=OWNERS,
-            automation_condition=behind_checks(spec.partitions_def),
-            freshness_policy=freshness.POLICIES[cadence] if cadence and layer == "gold" else None,
-            deps=[*spec.deps, *_infrastructure(props)],
-        ).merge_attributes(metadata={"dagster/table_name": f"{props['schema']}.{props['name']}"})
+        if id(spec) not in self._specs:
+            self._specs[id(spec)] = (spec, _completed(spec, manifest, self.get_resource_props(manifest, unique_id)))
+        return self._specs[id(spec)][1]
+
+
+def _completed(spec: dg.AssetSpec, manifest: Mapping[str, Any], props: Mapping[str, Any]) -> dg.AssetSpec:
+    """dagster-dbt's spec with what this project says of a model; as it is, if it is of something else."""
+    if props["resource_type"] not in {"model", "snapshot", "seed"}:
+        return spec
+    layer = props["schema"]
+    kinds = {"dbt", manifest["metadata"]["adapter_type"], layer}
+    if props["config"].get("materialized") == "iceberg":
+        kinds.add("iceberg")
+    cadence = _meta(props).get("freshness", _meta(props).get("partitions"))
+    return spec.replace_attributes(
+        group_name=layer,
+        kinds=kinds - {layer} if len(kinds) > 3 else kinds,  # noqa: PLR2004 - Dagster shows three kinds
+        owners=OWNERS,
+        automation_condition=behind_checks(spec.partitions_def),
+        freshness_policy=freshness.POLICIES[cadence] if cadence and layer == "gold" else None,
+        deps=[*spec.deps, *_infrastructure(props)],
+    ).merge_attributes(metadata={"dagster/table_name": f"{props['schema']}.{props['name']}"})
 
 
 def _infrastructure(props: Mapping[str, Any]) -> list[dg.AssetKey]:

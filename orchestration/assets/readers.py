@@ -5,19 +5,18 @@ What does not: exposures that are assets of ours already (`meta.lakegraph.asset`
 dashboards), and how such a tool connects (`docs/bi.md`).
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
-from orchestration.project import dbt_project
+from orchestration.project import manifest
 from orchestration.translators import OWNERS, asset_key
 
 
 def build_readers() -> list[dg.AssetSpec]:
     """An external asset `serving/<exposure>` for each exposure that is not an asset of ours."""
-    return list(read_exposures(json.loads(dbt_project.manifest_path.read_text())))
+    return list(read_exposures(manifest()))
 
 
 def read_exposures(manifest: Mapping[str, Any]) -> Iterator[dg.AssetSpec]:

@@ -8,7 +8,6 @@ by itself there is none, and the models are compiled for every month, which is w
 estimate is of the model's query; what its materialization reads beside (a merge reads its target) is in the audit.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +17,7 @@ import dagster as dg
 
 from infra_assets.steps import step_failures
 from lake.settings import Settings, get_settings
-from orchestration.project import dbt_project
+from orchestration.project import dbt_project, manifest
 from orchestration.resources.dbt import LakegraphDbt
 from orchestration.translators import is_partitioned, translator
 
@@ -44,7 +43,7 @@ def compiled_sql(target: Path, node: Mapping[str, Any]) -> Path:
 
 def build_estimated_cost() -> dg.AssetChecksDefinition:
     """One op with a check for each model that reads large tables."""
-    models = estimated_models(json.loads(dbt_project.manifest_path.read_text()))
+    models = estimated_models(manifest())
 
     @dg.multi_asset_check(
         name=CHECK,

@@ -4,7 +4,6 @@ What belongs here: running `dbt source freshness` once for all selected tables. 
 they stand with the sources.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +13,7 @@ import dagster as dg
 from infra_assets.steps import step_failures
 from lake.settings import Settings, Target, get_settings
 from orchestration.assets.dbt import POOLS
-from orchestration.project import dbt_project
+from orchestration.project import dbt_project, manifest
 from orchestration.resources.dbt import LakegraphDbt, warehouse
 from orchestration.translators import translator
 
@@ -23,10 +22,9 @@ CHECK = "source_freshness"
 
 def sources_with_limits() -> dict[str, dg.AssetKey]:
     """Dbt source ids that declare a freshness limit, with their asset keys."""
-    manifest: dict[str, Any] = json.loads(dbt_project.manifest_path.read_text())
     return {
         unique_id: translator.get_asset_key(source)
-        for unique_id, source in sorted(manifest["sources"].items())
+        for unique_id, source in sorted(manifest()["sources"].items())
         if ((source.get("freshness") or {}).get("warn_after") or {}).get("count")
     }
 
@@ -57,11 +55,10 @@ def _by_accounts(
     """
     from lake.bigquery_store import BigQueryStore
 
-    manifest: dict[str, Any] = json.loads(dbt_project.manifest_path.read_text())
     newest = BigQueryStore(settings.gcp(), settings.gcp_maximum_bytes_billed, run_id).newest_loads()
     now, results = datetime.now(UTC), {}
     for unique_id in selected:
-        source = manifest["sources"][unique_id]
+        source = manifest()["sources"][unique_id]
         if loaded := newest.get(source["identifier"]):
             age = now - loaded
             status = verdict(age, source["freshness"])
