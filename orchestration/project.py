@@ -55,8 +55,8 @@ def parsed_project() -> Path:
     return dbt_project.manifest_path.with_suffix(".msgpack")
 
 
-def manifest() -> Mapping[str, Any]:
-    """What dbt has made of the project, read once by each process, as dagster-dbt does."""
+def read_manifest() -> Mapping[str, Any]:
+    """What dbt has made of the project; read once by each process, and dagster-dbt's own: not to be changed."""
     return validate_manifest(dbt_project.manifest_path)
 
 

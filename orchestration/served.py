@@ -32,7 +32,7 @@ from infra_assets.starrocks.ddl import COMMENT_LENGTH, NAME, Column
 from infra_assets.starrocks.serve import LATENCY_MS, Mode, Table
 from lake.errors import LakeError
 from lake.exports import Shape
-from orchestration.project import manifest
+from orchestration.project import read_manifest
 from orchestration.translators import asset_key
 
 LAYER = "gold"
@@ -89,7 +89,7 @@ def served_tables() -> tuple[Served, ...]:
     Raises:
         LakeError: a model's `serving` says what cannot be; names the model and what is wrong.
     """
-    return read_served(manifest())
+    return read_served(read_manifest())
 
 
 def read_served(manifest: Mapping[str, Any]) -> tuple[Served, ...]:

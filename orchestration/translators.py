@@ -29,7 +29,7 @@ def asset_key(schema: str, table: str) -> dg.AssetKey:
 class LakegraphTranslator(DagsterDbtTranslator):
     """Layer, domain and table out of the relation's name; the rest out of `config.meta.lakegraph`."""
 
-    def __init__(self, settings: DagsterDbtTranslatorSettings) -> None:
+    def __init__(self, settings: DagsterDbtTranslatorSettings | None = None) -> None:
         super().__init__(settings)
         self._specs: dict[int, tuple[dg.AssetSpec, dg.AssetSpec]] = {}  # dagster-dbt's by its identity, and ours
 

@@ -12,8 +12,8 @@ import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 from postgres import postgres, postgres_database  # noqa: F401 - fixtures
 
+from lake.errors import LakeError
 from lake.settings import Settings
-from orchestration.project import prepare
 
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
@@ -21,8 +21,14 @@ os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 def pytest_configure(config: pytest.Config) -> None:
     """The graph is that of dbt's files as they are: they are parsed once, before there are workers."""
-    if not hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
+        return
+    from orchestration.project import prepare  # workers need not import it
+
+    try:
         prepare()
+    except LakeError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration.project import manifest
+from orchestration.project import read_manifest
 from orchestration.translators import OWNERS, asset_key
 
 
 def build_readers() -> list[dg.AssetSpec]:
     """An external asset `serving/<exposure>` for each exposure that is not an asset of ours."""
-    return list(read_exposures(manifest()))
+    return list(read_exposures(read_manifest()))
 
 
 def read_exposures(manifest: Mapping[str, Any]) -> Iterator[dg.AssetSpec]:

@@ -17,7 +17,7 @@ import dagster as dg
 
 from infra_assets.steps import step_failures
 from lake.settings import Settings, get_settings
-from orchestration.project import dbt_project, manifest
+from orchestration.project import dbt_project, read_manifest
 from orchestration.resources.dbt import LakegraphDbt
 from orchestration.translators import is_partitioned, translator
 
@@ -43,7 +43,7 @@ def compiled_sql(target: Path, node: Mapping[str, Any]) -> Path:
 
 def build_estimated_cost() -> dg.AssetChecksDefinition:
     """One op with a check for each model that reads large tables."""
-    models = estimated_models(manifest())
+    models = estimated_models(read_manifest())
 
     @dg.multi_asset_check(
         name=CHECK,

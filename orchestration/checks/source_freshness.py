@@ -13,7 +13,7 @@ import dagster as dg
 from infra_assets.steps import step_failures
 from lake.settings import Settings, Target, get_settings
 from orchestration.assets.dbt import POOLS
-from orchestration.project import dbt_project, manifest
+from orchestration.project import dbt_project, read_manifest
 from orchestration.resources.dbt import LakegraphDbt, warehouse
 from orchestration.translators import translator
 
@@ -24,7 +24,7 @@ def sources_with_limits() -> dict[str, dg.AssetKey]:
     """Dbt source ids that declare a freshness limit, with their asset keys."""
     return {
         unique_id: translator.get_asset_key(source)
-        for unique_id, source in sorted(manifest()["sources"].items())
+        for unique_id, source in sorted(read_manifest()["sources"].items())
         if ((source.get("freshness") or {}).get("warn_after") or {}).get("count")
     }
 
@@ -56,9 +56,9 @@ def _by_accounts(
     from lake.bigquery_store import BigQueryStore
 
     newest = BigQueryStore(settings.gcp(), settings.gcp_maximum_bytes_billed, run_id).newest_loads()
-    now, results = datetime.now(UTC), {}
+    now, results, sources = datetime.now(UTC), {}, read_manifest()["sources"]
     for unique_id in selected:
-        source = manifest()["sources"][unique_id]
+        source = sources[unique_id]
         if loaded := newest.get(source["identifier"]):
             age = now - loaded
             status = verdict(age, source["freshness"])
