@@ -10,7 +10,7 @@ export RUNTIME__DLTHUB_TELEMETRY := false
 .PHONY: help demo test test-gcp emulators dev superset bench lint format docs screenshot lock clean setup
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{gsub(/\$$\$$/, "$$", $$2); printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## the virtual environment with the pinned requirements
 

@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent_encoded
 
@@ -96,6 +97,8 @@ class Database:
     def place(self) -> str:
         """Dialect, host and name: nothing secret."""
         url = self.url
+        if url.get_backend_name() == "sqlite":
+            return f"sqlite:///{url.database or ''}"
         host = f"{url.host}:{url.port}" if url.host and url.port else url.host or ""
         return f"{url.get_backend_name()}:{'//' + host + '/' if host else ''}{url.database or ''}"
 
@@ -380,6 +383,8 @@ def _sqlite(url: "URL", database: Database) -> "Engine":
     path = url.database or ""
 
     def connect() -> sqlite3.Connection:
+        if not Path(path).exists():  # which time does not heal
+            raise LakeError(f"{database.place}: there is no such file")
         uri = f"file:{percent_encoded(path)}?mode=ro"  # a missing file is an error, and not a new database
         return sqlite3.connect(uri, uri=True, timeout=database.connect_seconds, check_same_thread=False)
 
@@ -411,16 +416,37 @@ _DIALECTS: Mapping[str, Callable[["URL", Database], "Engine"]] = {
 }
 
 
+def answer(database: Database) -> None:
+    """Connect once, and read nothing.
+
+    Raises:
+        LakeError: the database does not answer, or lets nobody in; TransientError if that may pass.
+    """
+    from sqlalchemy import literal_column, select
+
+    with _errors(database):
+        engine = _engine(database)
+        try:
+            with engine.connect() as connection:
+                connection.execute(select(literal_column("1")))
+        finally:
+            engine.dispose()
+
+
 @contextmanager
-def _errors(database: Database, name: str) -> Iterator[None]:
-    """SQLAlchemy's errors as ours: what may pass by itself is transient, and nothing secret is repeated."""
+def _errors(database: Database, name: str = "") -> Iterator[None]:
+    """SQLAlchemy's errors as ours: what may pass by itself is transient, and nothing secret is repeated.
+
+    With a `name`, of what was to be loaded.
+    """
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     try:
         yield
     except DBAPIError as error:
         text = _sentence(error, database)
-        place = f"{name} in {database.place}"
+        place = f"{name} in {database.place}" if name else database.place
+        so = "; nothing was loaded" if name else ""
         if any(word in text for word in CANCELLED):
             raise LakeError(
                 f"{place}: {text}; a statement may take {database.statement_seconds:g} s: raise "
@@ -429,10 +455,12 @@ def _errors(database: Database, name: str) -> Iterator[None]:
         if any(word in text for word in DENIED):
             raise LakeError(f"{place}: access denied ({text}); check user, password and rights") from None
         if type(error).__name__ in {"OperationalError", "InterfaceError", "InternalError"}:
-            raise TransientError(f"{place}: {text}; nothing was loaded") from None
-        raise LakeError(f"{place}: {text}; nothing was loaded") from None
+            raise TransientError(f"{place}: {text}{so}") from None
+        raise LakeError(f"{place}: {text}{so}") from None
     except SQLAlchemyError as error:
-        raise LakeError(f"{name} in {database.place}: {type(error).__name__}: {_sentence(error, database)}") from None
+        raise LakeError(
+            f"{name or 'connecting'} in {database.place}: {type(error).__name__}: {_sentence(error, database)}"
+        ) from None
 
 
 def _sentence(error: Any, database: Database) -> str:

@@ -12,7 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 
 from dlt_sources.files import redact
+from dlt_sources.sales import database_of
 from dlt_sources.shop import mongo_of
+from dlt_sources.sql_tables import answer
 from infra_assets import check_access, resources
 from infra_assets.plan import plan_all
 from infra_assets.starrocks.client import LEAST_RELEASE, StarRocks, is_too_old
@@ -109,6 +111,8 @@ def _sources(settings: Settings) -> list[Finding]:
     for name in SOURCES:
         try:
             where = mongo_of(settings).hosts if name == "shop_mongodb" else redact(settings.endpoint(name))
+            if name == "sales_database":
+                answer(database_of(settings))
             findings.append(Finding(name, True, where))
         except LakeError as error:
             needed = settings.sources == "sandbox" or not name.startswith("shop_")  # who has no shop needs none

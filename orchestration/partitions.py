@@ -124,8 +124,8 @@ def span_of(key: str) -> Span:
     parts = [int(part) for part in match.groups()]
     try:
         start = datetime(*[*parts, 1][: max(3, len(parts))], tzinfo=UTC)  # type: ignore[arg-type,misc]
-    except ValueError:  # the 31st of February, the 25th hour
-        raise LakeError(f"partition {key!r}: {'; '.join(text for _, text in _FORMS.values())}") from None
+    except ValueError as error:  # the 31st of February, the 25th hour
+        raise LakeError(f"partition {key!r}: {error}; {_FORMS[kind][1]}") from None
     if kind == "monthly":
         return Span(start, (start + timedelta(days=31)).replace(day=1), kind)
     return Span(start, start + _LENGTHS[kind], kind)

@@ -313,7 +313,7 @@ def plan_runs(
         if inside:
             runs.append(PlannedRun(frozenset(assets), range_tags(inside), KINDS[definition]))
         elif len(by_kind) == 1:
-            raise LakeError(f"{name} has no partition from {first} to {last}")
+            raise LakeError(f"{name} has no partition from {first} to {last}: they {_extent(definition)}")
         else:
             left_out |= assets
             notes.append(f"left out: {name} and {len(assets) - 1} more have no partition from {first} to {last}")
@@ -360,6 +360,11 @@ def _upstream(graph: Any, key: dg.AssetKey, up_to: Collection[dg.AssetKey]) -> s
         ahead = {parent for one in ahead - {*up_to} for parent in graph.get(one).parent_keys} - found
         found |= ahead
     return found
+
+
+def _extent(definition: dg.PartitionsDefinition[Any]) -> str:
+    first, last = definition.get_first_partition_key(), definition.get_last_partition_key()
+    return f"go from {first} to {last}" if first and last else "have not begun"
 
 
 def _partitions_in(definition: Any, asset: str, first: str, last: str) -> list[str]:
@@ -515,7 +520,7 @@ def _summarise(
             evaluation = event.asset_check_evaluation_data
             if not evaluation.passed:
                 label = f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
-                failed.append((label, evaluation.severity.value, evaluation.description or ""))
+                failed.append((label, evaluation.severity.value, evaluation.description or _rows_found(evaluation)))
                 refused |= {evaluation.asset_key} if evaluation.severity == dg.AssetCheckSeverity.ERROR else set()
         elif event.is_step_success and event.step_key:
             _seconds(rows, event, event.step_success_data.duration_ms / 1000)
@@ -581,6 +586,12 @@ def _seconds(rows: dict[str, AssetRow], event: Any, seconds: float) -> None:
     name = _asset_of(event)
     if name in rows and rows[name].seconds is None:
         rows[name].seconds = seconds
+
+
+def _rows_found(evaluation: dg.AssetCheckEvaluation) -> str:
+    """What dbt tells of a test that fails: how many rows it has found."""
+    found = evaluation.metadata.get("dagster_dbt/failed_row_count")
+    return f"{found.value:,} rows" if isinstance(found, dg.IntMetadataValue) else ""
 
 
 def _cause(event: Any) -> str:

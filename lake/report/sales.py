@@ -217,12 +217,13 @@ SECTIONS: tuple[Section, ...] = (
         facts AS (
             SELECT invoice_month, sum(net_amount) AS fact FROM {gold.sales_fct_invoice_line} GROUP BY 1
         )
-        SELECT strftime(invoice_month, '%Y-%m') AS "Month", coalesce(header, 0) AS "Invoices [€, cents]",
+        SELECT if(invoice_month > DATE '1900-01-01', strftime(invoice_month, '%Y-%m'), 'unknown') AS "Month",
+            coalesce(header, 0) AS "Invoices [€, cents]",
             coalesce(fact, 0) AS "Facts [€, cents]", coalesce(rejected, 0) AS "Rejected lines [€, cents]",
             coalesce(difference, 0) AS "Invoices less lines [€, cents]",
             coalesce(header, 0) - coalesce(fact, 0) - coalesce(rejected, 0) - coalesce(difference, 0)
                 AS "Unaccounted [expected 0]"
-        FROM invoiced FULL JOIN facts USING (invoice_month) WHERE invoice_month > DATE '1900-01-01' ORDER BY 1 DESC
+        FROM invoiced FULL JOIN facts USING (invoice_month) ORDER BY invoice_month DESC
         """,
         "table",
     ),

@@ -167,6 +167,13 @@ def test_the_sandbox_outlives_its_command_and_is_found_again(tmp_path, here):
         assert f"ok       tlc_base: {urls['tlc_base']}" in doctor.out.splitlines()
         assert f"ok       sales_database: {urls['sales_database']}" in doctor.out.splitlines()
         assert "ok       starrocks: 127.0.0.1:" in doctor.out
+        lost = here(
+            Home(home.path, "", "", {"LAKEGRAPH_SALES_DATABASE": f"sqlite:///{home.path}/nowhere.db"}), "doctor"
+        )
+        assert lost.code == 1
+        assert (
+            f"MISSING  sales_database: sqlite:///{home.path}/nowhere.db: there is no such file" in lost.out.splitlines()
+        )
     finally:
         down = here(home, "sandbox", "down")
     assert (down.code, down.out) == (0, "stopped\n")

@@ -323,7 +323,7 @@ def test_what_has_no_partition_in_the_range_is_told(two_kinds: dg.Definitions) -
     assert [tuple(run.tags.values()) for run in runs] == [("2023-01", "2023-01")]
     assert [sorted(key.to_user_string() for key in run.keys) for run in runs] == [["months", "of_both", "plain"]]
     assert notes == ["left out: hours and 0 more have no partition from 2023-01 to 2023-01"]
-    with pytest.raises(LakeError, match="hours has no partition from 2023-01 to 2023-02"):
+    with pytest.raises(LakeError, match="hours has no partition from 2023-01 to 2023-02: they go from 2023-03-3"):
         runner.plan_runs(keys("hours"), two_kinds, None, "2023-01", "2023-02")
 
 
@@ -510,3 +510,16 @@ def test_a_fault_in_a_declaration_is_one_line() -> None:
         fault = _fault(error)
     assert fault.startswith("columns.a.type: Value error, unknown type 'float'; one of boolean, long, double")
     assert "\n" not in fault
+
+
+def test_a_test_of_dbt_that_fails_says_how_many_rows_it_found() -> None:
+    @dg.asset
+    def totals() -> None: ...
+
+    @dg.asset_check(asset=totals)
+    def adds_up() -> dg.AssetCheckResult:
+        found = {"dagster_dbt/failed_row_count": 1_007}  # dagster-dbt's metadata; it gives no description
+        return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, metadata=found)
+
+    (evaluation,) = dg.materialize([totals, adds_up]).get_asset_check_evaluations()
+    assert runner._rows_found(evaluation) == "1,007 rows"
