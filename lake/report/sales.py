@@ -23,8 +23,9 @@ SECTIONS: tuple[Section, ...] = (
         "Revenue",
         "How much was invoiced, and how much let off?",
         """
-        SELECT sum(net_revenue) AS "Net revenue [€]",
-            sum(discount_amount) / nullif(sum(net_revenue) + sum(discount_amount), 0) AS "Discount share [%]"
+        SELECT sum(net_revenue) AS "Net revenue, all months [€]",
+            sum(discount_amount) / nullif(sum(net_revenue) + sum(discount_amount), 0)
+                AS "Discount share, all months [%]"
         FROM {gold.sales_revenue_monthly}
         """,
         "tiles",
@@ -34,8 +35,8 @@ SECTIONS: tuple[Section, ...] = (
         "Recurring revenue",
         "What does a month bring by contract, and how many customers leave in one?",
         """
-        SELECT sum(mrr_at_end) FILTER (is_last) AS "Recurring in a month [€]",
-            sum(churned_customers) / nullif(sum(customers_at_start), 0) AS "Churn in a month [%]"
+        SELECT sum(mrr_at_end) FILTER (is_last) AS "Recurring, last month [€]",
+            sum(churned_customers) / nullif(sum(customers_at_start), 0) AS "Churn a month, of 12 months [%]"
         FROM (
             SELECT *, month_start = max(month_start) OVER () AS is_last FROM {gold.sales_churn_monthly}
             QUALIFY month_start > max(month_start) OVER () - INTERVAL 12 MONTH
