@@ -131,7 +131,10 @@ SECTIONS: tuple[Section, ...] = (
         """
         SELECT month_start AS "Month", segment AS "Segment",
             sum(churned_customers) / nullif(sum(customers_at_start), 0) AS "Churn [%]"
-        FROM {gold.sales_churn_monthly} GROUP BY ALL ORDER BY ALL
+        FROM (
+            FROM {gold.sales_churn_monthly} QUALIFY month_start > max(month_start) OVER () - INTERVAL 24 MONTH
+        )
+        GROUP BY ALL ORDER BY ALL
         """,
         "line",
     ),
@@ -224,7 +227,8 @@ SECTIONS: tuple[Section, ...] = (
             coalesce(difference, 0) AS "Invoices less lines [€, cents]",
             coalesce(header, 0) - coalesce(fact, 0) - coalesce(rejected, 0) - coalesce(difference, 0)
                 AS "Unaccounted [expected 0]"
-        FROM invoiced FULL JOIN facts USING (invoice_month) ORDER BY invoice_month DESC
+        FROM invoiced FULL JOIN facts USING (invoice_month)
+        ORDER BY invoice_month > DATE '1900-01-01', invoice_month DESC
         """,
         "table",
     ),

@@ -399,9 +399,9 @@ def test_the_tables_of_sales_show_who_left_and_a_gap_as_an_alarm(published: Path
         ["2022-04", "10", "2", "1", "1", "12", "10.00 %", "€200", "€50", "-€20", "-€100", "€1,130"],
     ]
     assert cells(page, "Reconciliation of sales")[1:] == [
+        ["unknown", "0", "7", "0", "-7", "0"],  # a line whose invoice is not there: first, for old months are cut off
         ["2023-03", "801", "800.50", "0", "0", "0.50"],
         ["2023-02", "5,910.02", "5,900", "10", "0.02", "0"],
-        ["unknown", "0", "7", "0", "-7", "0"],  # a line whose invoice is not there
     ]
     assert page.count('<td class="n bad">0.50</td>') == 1
     assert cells(page, "Row accounting of sales")[1:4] == [
