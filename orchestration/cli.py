@@ -131,9 +131,12 @@ def materialize(
     ],
     partition: Annotated[str | None, typer.Option(help="One partition, as in 2023-01 or 2023-03-31-05:00.")] = None,
     first: Annotated[
-        str | None, typer.Option("--from", help="First partition of a range; a month is a range of hours too.")
+        str | None,
+        typer.Option("--from", help="First partition of a range; a month is a range of hours too. Without --to: it alone."),
     ] = None,
-    last: Annotated[str | None, typer.Option("--to", help="Last partition of a range, included.")] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", help="Last partition of a range, included. Without --from: it alone.")
+    ] = None,
     full_refresh: Annotated[
         bool,
         typer.Option(
@@ -263,7 +266,8 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
         table.add_row(row.asset, *cells, "" if row.seconds is None else f"{row.seconds:.1f}")
     if not console.is_terminal:
         console.width = max(console.width, 120)
-    console.print(table)
+    if summary.rows:
+        console.print(table)
     own, child = summary.peak_mb
     console.print(f"{summary.seconds:.1f} s; peak memory {own:,.0f} MB, largest child process {child:,.0f} MB")
     if summary.failed_checks:
@@ -272,7 +276,7 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
         console.print(f"{len(summary.failed_checks)} of {summary.checks} checks {kind}:")
         for name, severity, description in summary.failed_checks:
             console.print(f"  {severity} {name}: {description}", soft_wrap=True)
-    else:
+    elif summary.checks or summary.success:
         console.print(f"{summary.checks} checks passed")
     by_reason: dict[str, list[str]] = {}
     for name, reason in summary.skipped.items():

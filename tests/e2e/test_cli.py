@@ -346,6 +346,7 @@ def test_a_month_that_cannot_be_loaded(served, month, content, reason):
     assert done.first.startswith(f"error: bronze/mobility/green_trips: {url}: {reason}")
     assert "Traceback" not in done.err
     assert str(home.settings.dagster_home / "lakegraph.log") in done.err
+    assert "checks passed" not in done.err, "there is nothing to tell of checks"
     assert (lakes.state(home.settings), home.contents(), home.settings.published_path.stat().st_ino) == before
 
 
