@@ -48,6 +48,7 @@ MEMBERSHIP = "benchmarks.membership"
 WORKBOOK_CPU_SECONDS = 3
 SALES = "benchmarks.sales"
 SALES_TABLES = ("employees", "customers", "services", "contracts", "invoices", "invoice_lines", "payments")
+SALES_LINES = "invoice_lines"
 SALES_SELECT = ("path:models/silver/sales", "path:models/gold/sales", "sales_customers_snapshot")
 SALES_TINY = 2_000
 SALES_MONTHS = 24  # of the generated world
@@ -414,7 +415,7 @@ def sales_by_months(options: Options) -> list[Row]:
         shutil.rmtree(home, ignore_errors=True)
         share = months // processes
         parts = [
-            {"home": home, "folder": folder, "first": SALES_MONTHS - months + share * number, "count": share}
+            {"home": home, "database": sqlite(folder), "first": SALES_MONTHS - months + share * number, "count": share}
             for number in range(processes)
         ]
         with ThreadPoolExecutor(processes) as pool:
@@ -442,10 +443,39 @@ def sales_bronze(folder: str, home: str, lines: int) -> dict[str, Cost]:
     shutil.rmtree(home, ignore_errors=True)
 
     def load(table: str) -> Cost:
-        arguments = {"home": home, "folder": folder, "table": table}
+        arguments = {"home": home, "database": sqlite(folder), "table": table}
         return repeated(f"bronze, {table}", 1, lambda: contender("load_table", arguments, module=SALES))
 
     return {table: load(table) for table in SALES_TABLES}
+
+
+def sqlite(folder: str) -> str:
+    """SQLAlchemy's URL of the database that `write` has left in the folder."""
+    return f"sqlite:///{folder}/sales.db"
+
+
+def sales_postgres(options: Options, home: str) -> Cost | None:
+    """The invoice lines out of PostgreSQL; None: none is installed.
+
+    Raises:
+        ContenderFailedError: they are other rows than those in `home`, which are SQLite's.
+    """
+    from sandbox.postgres import NOT_INSTALLED, installed
+
+    if installed() is None:
+        say(f"left out: {NOT_INSTALLED}")
+        return None
+    other = f"{home}-postgres"
+    shutil.rmtree(other, ignore_errors=True)
+    with serving(SALES, {"lines": options.sales_lines}) as server:
+        arguments = {"home": other, "database": server.endpoints["database"], "table": SALES_LINES}
+        what = f"bronze, {SALES_LINES}, PostgreSQL"
+        cost = repeated(what, 1, lambda: contender("load_table", arguments, module=SALES))
+    here, there = (contender("content", {"home": one}, module=SALES).detail or {} for one in (home, other))
+    if (here["rows"], here["hash"]) != (there["rows"], there["hash"]):
+        raise ContenderFailedError("PostgreSQL's invoice lines are other rows than SQLite's")
+    shutil.rmtree(other)
+    return cost
 
 
 def bench_sales(options: Options) -> tuple[Section, list[Budget]]:
@@ -455,6 +485,8 @@ def bench_sales(options: Options) -> tuple[Section, list[Budget]]:
     )
     lines = options.sales_lines
     loads = sales_bronze(folder, home, lines)
+    if postgres := sales_postgres(options, home):
+        loads[f"{SALES_LINES}, out of PostgreSQL,"] = postgres
     sales_bronze(tiny, tiny_home, SALES_TINY)
     prepared = {one: contender("prepare", {"home": one}, module=SALES).detail or {} for one in (home, tiny_home)}
 
@@ -506,10 +538,11 @@ def bench_sales(options: Options) -> tuple[Section, list[Budget]]:
         shutil.rmtree(one, ignore_errors=True)
     note = (
         f"A generated SQLite database with {lines:,} invoice lines through SQLAlchemy and dlt into bronze, a process "
-        "for each table, imports included in the peak and not in the time; then dbt over it, the floor "
-        "being the compiled SQL as plain `CREATE TABLE AS`, without the search for newer versions of a row. Months: "
-        "invoice lines by windows of a month, one load after another in one process; the processes at once have loaded "
-        "the same rows as the one, by count and hash."
+        "for each table, imports included in the peak and not in the time. PostgreSQL, if it is installed, has the "
+        "same world: its lines are the same rows in bronze, by count and hash. Then dbt over it, the floor being the "
+        "compiled SQL as plain `CREATE TABLE AS`, without the search for newer versions of a row. Months: invoice "
+        "lines by windows of a month, one load after another in one process; the processes at once have loaded the "
+        "same rows as the one, by count and hash."
     )
     budgets = [
         Budget("sales: the star, dbt less start-up", models.cpu / floor.cpu, 1.7),

@@ -42,17 +42,32 @@ def write(folder: str, lines: int) -> Said:
     return {**said, "bytes": path.stat().st_size}
 
 
-def load_table(home: str, folder: str, table: str) -> Said:
+def serve(lines: int) -> None:
+    """PostgreSQL with the same database, until standard input ends; says its URL, of a user who may only read."""
+    from sqlalchemy import create_engine
+
+    from sandbox import sales
+    from sandbox.postgres import READER, running
+
+    with running() as server, server.database() as url:
+        engine = create_engine(url)
+        sales.create(engine, lines=lines)
+        engine.dispose()
+        print(json.dumps({"database": server.url(url.rpartition("/")[2], user=READER)}), flush=True)
+        sys.stdin.read()
+
+
+def load_table(home: str, database: str, table: str) -> Said:
     """Our first load of a table: all that the database has of it."""
     from lake.load import Window
 
     said: Said = {}
     with measured(said):
-        account = _load(home, folder, table, Window("all", None, datetime(2023, 4, 1, tzinfo=UTC))).account
+        account = _load(home, database, table, Window("all", None, datetime(2023, 4, 1, tzinfo=UTC))).account
     return {**said, "rows": account.rows_loaded}
 
 
-def load_months(home: str, folder: str, first: int, count: int) -> Said:
+def load_months(home: str, database: str, first: int, count: int) -> Said:
     """So many months of invoice lines, one load after another, beginning with the `first` since April 2021."""
     from lake.load import Window
 
@@ -61,7 +76,7 @@ def load_months(home: str, folder: str, first: int, count: int) -> Said:
         for number in range(first, first + count):
             since, end = _month(number), _month(number + 1)
             window = Window(f"{since:%Y-%m}", since if number else None, end)
-            said["rows"] += _load(home, folder, LINES, window).account.rows_loaded
+            said["rows"] += _load(home, database, LINES, window).account.rows_loaded
     return said
 
 
@@ -201,7 +216,7 @@ def _pandas_ageing(invoices: Any, payments: Any, customers: Any) -> Any:
     return owed.groupby([bucket, owed["segment"].fillna("unknown")])["balance"].agg(["count", "sum"]).reset_index()
 
 
-def _load(home: str, folder: str, table: str, window: Any) -> Any:
+def _load(home: str, database: str, table: str, window: Any) -> Any:
     import yaml
 
     from dlt_sources import sales
@@ -210,7 +225,7 @@ def _load(home: str, folder: str, table: str, window: Any) -> Any:
     from lake.spec import TableSpec
 
     declared = yaml.safe_load((DEFS / table / "defs.yaml").read_text(encoding="utf-8"))["attributes"]
-    settings = Settings(home=Path(home), sales_database=f"sqlite:///{folder}/sales.db")  # type: ignore[arg-type]
+    settings = Settings(home=Path(home), sales_database=database)  # type: ignore[arg-type]
     source = partial(sales.rows, **declared["params"])
     return load(TableSpec.model_validate(declared["table"]), source, settings, window=window)
 
@@ -236,4 +251,8 @@ CONTENDERS: dict[str, Callable[..., Said]] = {
 }
 
 if __name__ == "__main__":
-    print(json.dumps(CONTENDERS[sys.argv[1]](**json.loads(sys.argv[2])), default=str))
+    wanted, given = sys.argv[1], json.loads(sys.argv[2])
+    if wanted == serve.__name__:
+        serve(**given)
+    else:
+        print(json.dumps(CONTENDERS[wanted](**given), default=str))

@@ -132,10 +132,12 @@ def materialize(
     partition: Annotated[str | None, typer.Option(help="One partition, as in 2023-01 or 2023-03-31-05:00.")] = None,
     first: Annotated[
         str | None,
-        typer.Option("--from", help="First partition of a range; a month is a range of hours too. Without --to: it alone."),
+        typer.Option(
+            "--from", help="First partition of a range; a month is a range of hours too. Without --to: it alone."
+        ),
     ] = None,
     last: Annotated[
-        str | None, typer.Option("--to", help="Last partition of a range, included. Without --from: it alone.")
+        str | None, typer.Option("--to", help="Last partition of a range, included. Without --from, it alone.")
     ] = None,
     full_refresh: Annotated[
         bool,
@@ -270,14 +272,7 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
         console.print(table)
     own, child = summary.peak_mb
     console.print(f"{summary.seconds:.1f} s; peak memory {own:,.0f} MB, largest child process {child:,.0f} MB")
-    if summary.failed_checks:
-        warnings = all(severity == "WARN" for _, severity, _ in summary.failed_checks)
-        kind = "gave a warning" if warnings else "failed"
-        console.print(f"{len(summary.failed_checks)} of {summary.checks} checks {kind}:")
-        for name, severity, description in summary.failed_checks:
-            console.print(f"  {severity} {name}: {description}", soft_wrap=True)
-    elif summary.checks or summary.success:
-        console.print(f"{summary.checks} checks passed")
+    _print_checks(summary, console)
     by_reason: dict[str, list[str]] = {}
     for name, reason in summary.skipped.items():
         by_reason.setdefault(reason, []).append(name)
@@ -286,6 +281,17 @@ def _print_summary(summary: "Summary", console: "Console") -> None:
         console.print(f"not done: {names[0]}{more}: {reason}", soft_wrap=True)
     if summary.report:
         console.print(f"report: {summary.report}", soft_wrap=True)
+
+
+def _print_checks(summary: "Summary", console: "Console") -> None:
+    if summary.failed_checks:
+        warnings = all(severity == "WARN" for _, severity, _ in summary.failed_checks)
+        kind = "gave a warning" if warnings else "failed"
+        console.print(f"{len(summary.failed_checks)} of {summary.checks} checks {kind}:")
+        for name, severity, description in summary.failed_checks:
+            console.print(f"  {severity} {name}: {description}", soft_wrap=True)
+    elif summary.checks or summary.success:
+        console.print(f"{summary.checks} checks passed")
 
 
 @app.command()

@@ -28,6 +28,7 @@ LINES = [
     "lakegraph, workbook to bronze",
     "pandas `read_excel`",
     "invoice_lines to bronze",
+    "invoice_lines, out of PostgreSQL, to bronze",
     "the same SQL without looking for newer versions, in DuckDB (floor of the star)",
     "lakegraph's SQL of the star, in DuckDB",
     "lakegraph's star: `dbt build` without tests, less its start-up",

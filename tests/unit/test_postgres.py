@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from postgres import READER, Postgres
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+
+from sandbox.postgres import READER, Postgres
 
 
 def _one(url: str, statement: str) -> object:
@@ -30,7 +31,7 @@ def test_a_database_is_empty_and_gone_with_its_context(postgres: Postgres) -> No
 
 
 def test_a_wrong_password_is_refused(postgres: Postgres) -> None:
-    wrong = postgres.url().replace(":of", ":off")
+    wrong = postgres.url().replace(postgres.password, "another")
     with pytest.raises(OperationalError, match="password authentication failed"):
         _one(wrong, "select 1")
 
