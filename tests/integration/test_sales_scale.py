@@ -27,7 +27,8 @@ def test_months_by_several_processes_at_once_are_what_one_load_brings(tmp_path: 
     database, whole, parts = tmp_path / "sales.db", tmp_path / "whole", tmp_path / "parts"
     sales.write(database, lines=LINES)
     spec, source = lakes.declared("invoice_lines", "sales")
-    one = Settings(home=whole, sales_database=SecretStr(f"sqlite:///{database}"))
+    url = f"sqlite:///{database}"
+    one = Settings(home=whole, sales_database=SecretStr(url))
     load(spec, source, one, window=Window("all", None, END))
 
     share = MONTHS // PROCESSES
@@ -35,7 +36,7 @@ def test_months_by_several_processes_at_once_are_what_one_load_brings(tmp_path: 
         subprocess.Popen(
             [
                 *(sys.executable, "-m", "benchmarks.sales", "load_months"),
-                json.dumps({"home": str(parts), "folder": str(tmp_path), "first": share * number, "count": share}),
+                json.dumps({"home": str(parts), "database": url, "first": share * number, "count": share}),
             ],
             cwd=lakes.ROOT,
             stdout=subprocess.PIPE,
