@@ -85,6 +85,14 @@ def _let_go() -> None:
         loop.call_soon_threadsafe(loop.stop)
         fsspec.iothread[0].join()
         fsspec.reset_lock()  # forgets both: the next caller in this process starts anew
+        _forget_instances(fsspec.AsyncFileSystem)
+
+
+def _forget_instances(kind: Any) -> None:
+    """Have fsspec make its file systems anew: those that it keeps would wait for their thread for ever."""
+    kind.clear_instance_cache()
+    for one in kind.__subclasses__():
+        _forget_instances(one)
 
 
 def _graph() -> "Definitions":

@@ -19,6 +19,8 @@ import gcsfs
 import pytest
 import s3fs
 import tenacity.nap
+from command import call
+from fsspec.asyn import sync
 
 import sandbox.gcs
 from dlt_sources import dropfolder
@@ -546,6 +548,21 @@ def test_of_cloud_storage_what_was_composed_has_a_digest(in_gcs: Place, settings
     assert file.digest.endswith("-6")
     files.merge(f"{in_gcs.url}/a.xlsx", [f"{in_gcs.url}/parts/a"] * 3)
     assert only(folder).digest != file.digest
+
+
+def test_after_a_command_a_file_system_that_fsspec_keeps_does_not_wait_for_a_thread_that_is_gone(
+    in_gcs: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fault: the next to read Cloud Storage in this process hung; here, the tests of a target."""
+    in_gcs.put("a.xlsx", b"data")
+
+    def read() -> bytes:
+        files = gcsfs.GCSFileSystem(project="kept")
+        return sync(files.loop, files._cat_file, f"{in_gcs.url}/a.xlsx", timeout=10)
+
+    for _ in range(2):
+        assert read() == b"data"
+        assert call(capsys, "--help").code == 0
 
 
 def test_of_cloud_storage_a_failure_is_asked_again_and_a_refusal_is_named(
