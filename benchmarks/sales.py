@@ -218,6 +218,7 @@ def _pandas_ageing(invoices: Any, payments: Any, customers: Any) -> Any:
 
 def _load(home: str, database: str, table: str, window: Any) -> Any:
     import yaml
+    from pydantic import SecretStr
 
     from dlt_sources import sales
     from lake.load import load
@@ -225,7 +226,7 @@ def _load(home: str, database: str, table: str, window: Any) -> Any:
     from lake.spec import TableSpec
 
     declared = yaml.safe_load((DEFS / table / "defs.yaml").read_text(encoding="utf-8"))["attributes"]
-    settings = Settings(home=Path(home), sales_database=database)  # type: ignore[arg-type]
+    settings = Settings(home=Path(home), sales_database=SecretStr(database))
     source = partial(sales.rows, **declared["params"])
     return load(TableSpec.model_validate(declared["table"]), source, settings, window=window)
 

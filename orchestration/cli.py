@@ -141,7 +141,7 @@ def materialize(
     first: Annotated[
         str | None,
         typer.Option(
-            "--from", help="First partition of a range; a month is a range of hours too. Without --to: it alone."
+            "--from", help="First partition of a range; a month is a range of hours too. Without --to, it alone."
         ),
     ] = None,
     last: Annotated[

@@ -22,9 +22,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import URL, create_engine, text
-from sqlalchemy.exc import OperationalError
-
 from lake.errors import LakeError
 
 OWNER, READER = "lakegraph", "reader"
@@ -61,6 +58,8 @@ class Postgres:
 
     def url(self, database: str = "postgres", *, user: str = OWNER) -> str:
         """SQLAlchemy's URL of a database; its password is part of it."""
+        from sqlalchemy import URL
+
         address = URL.create("postgresql+psycopg", user, self.password, "127.0.0.1", self.port, database)
         return address.render_as_string(hide_password=False)
 
@@ -76,6 +75,8 @@ class Postgres:
 
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement as the owner, in no transaction."""
+        from sqlalchemy import create_engine, text
+
         engine = create_engine(self.url(database), isolation_level="AUTOCOMMIT")
         try:
             with engine.connect() as connection:
@@ -112,10 +113,10 @@ class Postgres:
             words = ["postgres", "-D", str(self.folder / "data")]
             words += [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
             with (self.folder / "log").open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: S603 - the server that `installed` has found
+                self._process = process = subprocess.Popen(  # noqa: S603 - the server that `installed` has found
                     self._command(words), stdout=log, stderr=subprocess.STDOUT, cwd=self.folder, **_as_server()
                 )
-            if self._answers():
+            if self._answers(process):
                 return
             self.stop()
             self.port = 0
@@ -133,12 +134,14 @@ class Postgres:
             process.send_signal(signal.SIGQUIT)  # its immediate one: the children end with it
             process.wait(STOP_SECONDS)
 
-    def _answers(self) -> bool:
-        assert self._process is not None  # noqa: S101 - `start` has started it
+    def _answers(self, process: "subprocess.Popen[bytes]") -> bool:
+        from sqlalchemy import create_engine
+        from sqlalchemy.exc import OperationalError
+
         engine = create_engine(self.url(), connect_args={"connect_timeout": 5})
         deadline = time.monotonic() + START_SECONDS
         try:
-            while time.monotonic() < deadline and self._process.poll() is None:
+            while time.monotonic() < deadline and process.poll() is None:
                 try:
                     with engine.connect():
                         return True
@@ -184,9 +187,9 @@ def running() -> Iterator[Postgres]:
 
 def installed() -> Path | None:
     """The folder of the newest server that is installed."""
-    installed = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *Path("/usr").glob("pgsql-*/bin/initdb")]
-    if installed:
-        return max(installed, key=lambda path: path.parts[-3].removeprefix("pgsql-").zfill(3)).parent
+    servers = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *Path("/usr").glob("pgsql-*/bin/initdb")]
+    if servers:
+        return max(servers, key=lambda path: path.parts[-3].removeprefix("pgsql-").zfill(3)).parent
     found = shutil.which("initdb")
     return Path(found).resolve().parent if found else None
 
